@@ -1,0 +1,256 @@
+"""A square: one workspace folder, `townsquare.toml` and everything made from it.
+
+Only the standard library is used, so that `train` and `model` run on a bare GPU image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+import tomllib
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from townsquare.errors import ConfigError, LockedError, StorageError
+
+CONFIG_NAME = "townsquare.toml"
+SECTIONS = ("town", "ingest", "curate", "tokens", "train", "evaluate", "export", "index", "serve", "fleet")
+
+ConfigT = TypeVar("ConfigT")
+
+CONFIG_TEMPLATE = """\
+# This square's settings. Every key is optional; `townsquare STAGE --help` shows the defaults.
+# A section is a stage, a key is a field of its config, for example:
+#
+# [train]
+# size = "6M"
+# seed = 1
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+    """The workspace at `root`. Make one with `Square.create` or `Square.open`, never by hand."""
+
+    root: Path
+    settings: dict[str, dict[str, Any]]
+
+    @classmethod
+    def create(cls, root: Path | str) -> Square:
+        """Make the folder and its `townsquare.toml`; an existing square is opened unchanged."""
+        root = Path(root)
+        root.mkdir(parents=True, exist_ok=True)
+        config = root / CONFIG_NAME
+        if not config.exists():
+            write_atomically(config, CONFIG_TEMPLATE.encode())
+        return cls.open(root)
+
+    @classmethod
+    def open(cls, root: Path | str) -> Square:
+        """Open an existing square. Raises ConfigError when there is none or its settings do not parse."""
+        root = Path(root).resolve()
+        config = root / CONFIG_NAME
+        if not config.is_file():
+            raise ConfigError(
+                f"{root} is not a square: it has no {CONFIG_NAME}",
+                remedy=f"Make one with: townsquare init {root}",
+            )
+        try:
+            settings = tomllib.loads(config.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{CONFIG_NAME} does not parse: {error}", place=str(config), remedy="Mend or empty the file."
+            ) from error
+        for name, section in settings.items():
+            if name not in SECTIONS or not isinstance(section, dict):
+                raise ConfigError(
+                    f"{CONFIG_NAME} has no section [{name}]",
+                    place=str(config),
+                    remedy="Sections are: " + ", ".join(SECTIONS),
+                )
+        return cls(root, settings)
+
+    # Where each part keeps its own. Only the stage that owns a folder writes into it.
+
+    @property
+    def town(self) -> Path:
+        return self.root / "town"
+
+    @property
+    def posts(self) -> Path:
+        """Lance tables `posts.lance`, `events.lance`, `quarantine.lance`."""
+        return self.root / "posts"
+
+    @property
+    def corpus(self) -> Path:
+        """Immutable corpus versions `v0001`, …; the file `CURRENT` names the live one."""
+        return self.root / "corpus"
+
+    @property
+    def tokens(self) -> Path:
+        """The vocabulary, and versions of shards; the file `CURRENT` names the live one."""
+        return self.root / "tokens"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
+    def receipts(self) -> Path:
+        return self.root / "receipts"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger"
+
+    def config(self, section: str, cls: type[ConfigT], **overrides: Any) -> ConfigT:
+        """A stage's config: its defaults, then `[section]` of townsquare.toml, then `overrides` not None.
+
+        Raises ConfigError for an unknown key or a value of the wrong type, naming both.
+        """
+        values = dict(self.settings.get(section, {}))
+        values.update({key: value for key, value in overrides.items() if value is not None})
+        return make_config(cls, values, place=f"[{section}] in {self.root / CONFIG_NAME}")
+
+    @contextmanager
+    def lock(self, holder: str) -> Iterator[None]:
+        """Keep every other writing command out of this square; `holder` is the name they are told.
+
+        The kernel drops the lock when the process ends, however it ends. Raises LockedError.
+        """
+        path = self.root / ".lock"
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                who = file.read().strip() or "another command"
+                raise LockedError(
+                    f"this square is in use by {who}",
+                    place=str(self.root),
+                    remedy="Wait until it ends, or stop it; what it has finished is kept.",
+                ) from None
+            file.truncate(0)
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            file.write(
+                f"`townsquare {holder}`, process {os.getpid()} on {socket.gethostname()}, since {stamp}"
+            )
+            file.flush()
+            yield
+            file.truncate(0)
+
+
+def make_config(cls: type[ConfigT], values: dict[str, Any], *, place: str | None = None) -> ConfigT:
+    """Build a frozen config dataclass from plain values, checking names and types.
+
+    A list becomes a tuple, an int a float, a str a Path where the field says so.
+    Raises ConfigError naming the key, the value and what was expected.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(
+                f"there is no setting `{key}`",
+                place=place,
+                remedy="Settings are: " + ", ".join(sorted(fields)),
+            )
+        checked[key] = _coerce(key, value, hints[key], place)
+    return cls(**checked)
+
+
+def _coerce(key: str, value: Any, hint: Any, place: str | None) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is typing.Literal:
+            if value in typing.get_args(option):
+                return value
+        elif origin is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        elif origin is Path and isinstance(value, str):
+            return Path(value)
+        elif origin is tuple and isinstance(value, list):
+            return tuple(value)
+        elif isinstance(value, origin) and not (origin in (int, float) and isinstance(value, bool)):
+            return value
+    names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
+    raise ConfigError(
+        f"`{key}` cannot be {value!r}", place=place, remedy=f"Give it {names.replace('typing.', '')}."
+    )
+
+
+@contextmanager
+def disk_errors_explained(place: Path | str) -> Iterator[None]:
+    """Turn a full or read-only disk into a StorageError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        # Lance and Arrow wrap the system's error in their own, with the number only in its text.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+        if not full and error.errno != errno.EROFS:
+            raise
+        raise StorageError(
+            "the disk is full" if full else "the disk is read-only",
+            place=str(place),
+            remedy="Free some space and run the same command again; finished work is kept.",
+        ) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors_explained(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def current_version(folder: Path) -> Path | None:
+    """The live version inside a versioned folder, or None when nothing was finished there."""
+    pointer = folder / "CURRENT"
+    if not pointer.is_file():
+        return None
+    return folder / pointer.read_text(encoding="utf-8").strip()
+
+
+def next_version(folder: Path) -> Path:
+    """A path for a new version, past every existing one. The caller fills it, then calls `publish`."""
+    numbers = [int(path.name[1:]) for path in folder.glob("v[0-9][0-9][0-9][0-9]")]
+    return folder / f"v{max(numbers, default=0) + 1:04d}"
+
+
+def publish(version: Path) -> None:
+    """Make a complete version the live one, by moving the pointer last."""
+    write_atomically(version.parent / "CURRENT", version.name.encode())
