@@ -1,0 +1,1 @@
+"""Who may be used for what: grants, opt-outs, visibility, and the one gate that every build passes."""

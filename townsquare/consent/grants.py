@@ -1,0 +1,171 @@
+"""Grants: licence records. They live in the ledger as rows `grant_added` and `grant_revoked`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from townsquare.errors import ConfigError, InputError
+from townsquare.ledger import Ledger
+from townsquare.receipts import Input
+from townsquare.records import NETWORKS, PURPOSES, VISIBILITIES
+from townsquare.square import Square, make_config
+
+ANY = "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grant:
+    """Who allows which posts, for which purposes, where, until when. Empty `covers` fields cover nothing."""
+
+    id: str
+    """A short name, unique in the square."""
+    grantor: str
+    """Who allows it: the legal entity or person that holds the rights."""
+    grantee: str
+    """Who may use the posts."""
+    purposes: tuple[str, ...]
+    """Any of train, tune, retrieve, display."""
+    sources: tuple[str, ...] = ()
+    """Names of ingests (as in their receipts) that it covers; "*" covers all."""
+    networks: tuple[str, ...] = ()
+    """Networks that it covers: x, bsky, masto, reddit, hn, table."""
+    authors: tuple[str, ...] = ()
+    """Authors that it covers, as NETWORK:AUTHOR_ID."""
+    visibilities: tuple[str, ...] = ("public",)
+    """Which visibilities it reaches; anything but public must be named here."""
+    territory: str = "worldwide"
+    """Where it holds, in words."""
+    starts: str | None = None
+    """First day (ISO date, UTC); null: it has always held."""
+    ends: str | None = None
+    """Last day (ISO date, UTC), inclusive; null: until revoked."""
+    terms_document: str | None = None
+    """The contract or licence text's file name."""
+    terms_sha256: str | None = None
+    """SHA-256 (hex) of that file."""
+    revoked: bool = False
+    """Whether it was revoked."""
+
+    def __post_init__(self) -> None:
+        _only("purposes", self.purposes, PURPOSES)
+        _only("visibilities", self.visibilities, VISIBILITIES)
+        _only("networks", self.networks, NETWORKS)
+        if not self.purposes:
+            raise ConfigError(f"grant {self.id} allows no purpose", remedy="Purposes: " + ", ".join(PURPOSES))
+        if not (self.sources or self.networks or self.authors):
+            raise ConfigError(
+                f"grant {self.id} covers nothing",
+                remedy="Name --source, --network or --author; --source '*' is all.",
+            )
+        for field in ("starts", "ends"):
+            value = getattr(self, field)
+            try:
+                dt.date.fromisoformat(value or "2000-01-01")
+            except ValueError:
+                raise ConfigError(
+                    f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31."
+                ) from None
+
+    def live(self, at: dt.date) -> bool:
+        """Whether it holds on that day."""
+        day = at.isoformat()
+        return not self.revoked and (self.starts or day) <= day <= (self.ends or day)
+
+
+def _only(field: str, values: Sequence[str], known: Sequence[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ConfigError(f"{field} cannot hold {value!r}", remedy="Known: " + ", ".join(known))
+
+
+def add_grant(square: Square, grant: Grant) -> Grant:
+    """Record a grant. The same grant again changes nothing; another under the same id raises ConfigError."""
+    existing = {g.id: g for g in read_grants(square)}
+    if grant.id in existing:
+        if dataclasses.replace(existing[grant.id], revoked=False) == grant and not existing[grant.id].revoked:
+            return grant
+        raise ConfigError(
+            f"there is a grant {grant.id} already, and it says something else",
+            remedy="Give the new one another --id; revoke the old one with: townsquare grant revoke "
+            + grant.id,
+        )
+    body = dataclasses.asdict(grant)
+    del body["revoked"]
+    with Ledger.open(square) as ledger:
+        ledger.append("grant_added", body, key=f"grant_added:{grant.id}")
+    return grant
+
+
+def revoke_grant(square: Square, grant_id: str) -> None:
+    """Revoke a grant from now on. Raises ConfigError when there is none of that id."""
+    known = [grant.id for grant in read_grants(square)]
+    if grant_id not in known:
+        raise ConfigError(
+            f"there is no grant {grant_id}", remedy="Grants here: " + (", ".join(known) or "none")
+        )
+    with Ledger.open(square) as ledger:
+        ledger.append("grant_revoked", {"id": grant_id}, key=f"grant_revoked:{grant_id}")
+
+
+def read_grants(square: Square) -> list[Grant]:
+    """Every grant ever added, in order, revoked ones marked."""
+    grants: dict[str, Grant] = {}
+    with Ledger.open(square) as ledger:
+        for entry in ledger.entries():
+            if entry.kind == "grant_added":
+                grants[entry.body["id"]] = _from_dict(entry.body)
+            elif entry.kind == "grant_revoked":
+                grants[entry.body["id"]] = dataclasses.replace(grants[entry.body["id"]], revoked=True)
+    return list(grants.values())
+
+
+def grants_input(square: Square) -> Input:
+    """All grants as one input of a stage: it changes when one is added or revoked."""
+    record = [dataclasses.asdict(grant) for grant in read_grants(square)]
+    return Input("grants", hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest())
+
+
+def grants_from_toml(path: Path) -> list[Grant]:
+    """Grants from a file of [[grant]] tables. A `terms_document` beside it is hashed. Raises InputError."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))["grant"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise InputError(
+            f"no grants can be read: {error}", place=str(path), remedy="Write one [[grant]] table each."
+        ) from error
+    grants = [_from_dict(table, place=str(path)) for table in tables]
+    return [with_terms(grant, path.parent) for grant in grants]
+
+
+def with_terms(grant: Grant, folder: Path) -> Grant:
+    """The grant with the SHA-256 of its terms document, read from `folder`. Raises InputError."""
+    if grant.terms_document is None or grant.terms_sha256 is not None:
+        return grant
+    path = folder / grant.terms_document
+    if not path.is_file():
+        raise InputError("the terms document is not there", place=str(path), remedy="Mend the path.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return dataclasses.replace(grant, terms_document=path.name, terms_sha256=digest)
+
+
+def _from_dict(values: dict[str, Any], place: str | None = None) -> Grant:
+    return make_config(Grant, values, place=place)
+
+
+def warnings_for(networks: Sequence[str]) -> list[str]:
+    """What a network's own terms say about training, as sentences with clause and date."""
+    text = resources.files("townsquare.consent").joinpath("platform_terms.toml").read_text(encoding="utf-8")
+    terms = tomllib.loads(text)["terms"]
+    return [
+        f"{row['title']} ({row['clause']}, {row['date']}): {row['says']}"
+        for row in terms
+        if not networks or row["network"] in networks
+    ]

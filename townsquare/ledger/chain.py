@@ -1,0 +1,182 @@
+"""The ledger: rows that each carry the hash of the row before, in SQLite or in any database by URL.
+
+Bodies are content-free: ids, hashes and figures, never a post's text. What the chain cannot see is the
+loss of its last rows together with `head`, the row that counts them; an owner who fears that keeps
+`head` (printed by `townsquare ledger verify`) somewhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from townsquare import receipts
+from townsquare.errors import ProofError
+from townsquare.square import Square
+
+GENESIS = "0" * 64
+
+metadata = sa.MetaData()
+entries_table = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("key", sa.String(200), unique=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+head_table = sa.Table(
+    "head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One row. `at` is when it was written (UTC, ISO 8601); `key` makes an append happen once."""
+
+    seq: int
+    at: str
+    kind: str
+    key: str | None
+    body: dict[str, Any]
+    previous: str
+    hash: str
+
+
+def entry_hash(seq: int, at: str, kind: str, key: str | None, body: str, previous: str) -> str:  # noqa: PLR0913
+    """SHA-256 (hex) over the canonical JSON list of a row's own columns and the hash of the row before."""
+    return hashlib.sha256(json.dumps([seq, at, kind, key, body, previous]).encode()).hexdigest()
+
+
+class Ledger:
+    """An open ledger. Appends are serialised by the database, so several processes may write at once."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
+        if url.startswith("sqlite"):
+            _let_sqlite_lock_before_reading(self._engine)
+        with self._engine.begin() as connection:
+            metadata.create_all(connection)
+
+    @classmethod
+    @contextmanager
+    def open(cls, where: Square | str) -> Iterator[Ledger]:
+        """The ledger of a square (SQLite), or of any database that SQLAlchemy knows by URL."""
+        if isinstance(where, Square):
+            where.ledger.mkdir(parents=True, exist_ok=True)
+            where = f"sqlite:///{where.ledger / 'ledger.sqlite'}"
+        ledger = cls(where)
+        try:
+            yield ledger
+        finally:
+            ledger._engine.dispose()
+
+    def append(self, kind: str, body: dict[str, Any], key: str | None = None) -> Entry:
+        """Add a row at the end. With a `key` that a row already has, nothing is added and that row returned."""
+        text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+        with self._engine.begin() as connection:
+            head = self._lock_head(connection)
+            if key is not None:
+                row = connection.execute(sa.select(entries_table).where(entries_table.c.key == key)).first()
+                if row is not None:
+                    return _entry(row)
+            seq, previous = (head.seq + 1, head.hash) if head else (1, GENESIS)
+            at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+            digest = entry_hash(seq, at, kind, key, text, previous)
+            values = {"seq": seq, "at": at, "kind": kind, "key": key, "body": text, "previous": previous}
+            connection.execute(sa.insert(entries_table).values(**values, hash=digest))
+            if head:
+                connection.execute(sa.update(head_table).values(seq=seq, hash=digest))
+            else:
+                connection.execute(sa.insert(head_table).values(id=1, seq=seq, hash=digest))
+        return Entry(seq, at, kind, key, body, previous, digest)
+
+    @staticmethod
+    def _lock_head(connection: sa.Connection) -> Any:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("LOCK TABLE entries IN EXCLUSIVE MODE"))
+        return connection.execute(sa.select(head_table)).first()
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Every row in order, or those of one kind."""
+        query = sa.select(entries_table).order_by(entries_table.c.seq)
+        if kind is not None:
+            query = query.where(entries_table.c.kind == kind)
+        with self._engine.connect() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def verify(self) -> Entry | None:
+        """Recompute the chain and return its last row. Raises ProofError naming the first row that is wrong."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(entries_table).order_by(entries_table.c.seq)).all()
+            head = connection.execute(sa.select(head_table)).first()
+        previous = GENESIS
+        for expected, row in enumerate(rows, start=1):
+            if row.seq != expected:
+                raise _broken(expected, "is missing")
+            if row.previous != previous:
+                raise _broken(row.seq, "does not follow the row before it")
+            if row.hash != entry_hash(row.seq, row.at, row.kind, row.key, row.body, row.previous):
+                raise _broken(row.seq, "was altered")
+            previous = row.hash
+        if (head.seq, head.hash) != (len(rows), previous) if head else rows:
+            raise _broken(head.seq if head else 1, "was the last, and is gone or another")
+        return _entry(rows[-1]) if rows else None
+
+    def catch_up(self, square: Square) -> int:
+        """Record every receipt that is not in the ledger yet; returns how many were. Safe to repeat."""
+        known = {entry.key for entry in self.entries("receipt")}
+        added = 0
+        for path in sorted(square.receipts.glob("*.json")):
+            key = f"receipt:{path.stem}:{receipts.sha256_of(path)[:32]}"
+            if key not in known:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                fields = ("stage", "name", "inputs", "counts", "fingerprint", "seconds", "versions", "seed")
+                body = {field: record.get(field) for field in fields}
+                body["outputs"] = record["results"].get("outputs")
+                self.append("receipt", body, key=key)
+                added += 1
+        return added
+
+
+def _let_sqlite_lock_before_reading(engine: sa.Engine) -> None:
+    """BEGIN IMMEDIATE for every transaction: else two writers read the same last row before either writes."""
+
+    @sa.event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(row.seq, row.at, row.kind, row.key, json.loads(row.body), row.previous, row.hash)
+
+
+def _broken(seq: int, how: str) -> ProofError:
+    return ProofError(
+        f"the ledger's row {seq} {how}",
+        remedy="Restore the ledger from a copy; rows before this one are sound, those after it are not proven.",
+    )
+
+
+def ledger_file(square: Square) -> Path:
+    """Where a square's embedded ledger lies."""
+    return square.ledger / "ledger.sqlite"
