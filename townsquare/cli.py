@@ -41,13 +41,9 @@ grant_app = typer.Typer(no_args_is_help=True, help="Say who allows which posts, 
 fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and check the hash-chained record.")
 
-SquareOption = Annotated[
-    Path, typer.Option("--square", "-s", envvar="TOWNSQUARE_SQUARE", help="The square's folder.")
-]
+SquareOption = Annotated[Path, typer.Option("--square", "-s", envvar="TOWNSQUARE_SQUARE", help="The square's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")]
-ReplaceOption = Annotated[
-    bool, typer.Option("--replace", help="Make it anew though inputs or settings changed since.")
-]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Make it anew though inputs or settings changed since.")]
 HERE = Path()
 
 

@@ -22,19 +22,13 @@ def field_docs(cls: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
     for field, doc in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(doc, ast.Expr)
-        ):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(doc, ast.Expr):
             text = ast.literal_eval(doc.value)
             found[field.target.id] = " ".join(str(text).split())
     return found
 
 
-def with_options(
-    cls: type, *, leave_out: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option for each field of `cls`, passed to it together as `settings`.
 
     An option that was not typed is absent from `settings`, so that `townsquare.toml` may speak.
@@ -61,9 +55,7 @@ def with_options(
             settings = {name: value for name, value in typed.items() if value is not None}
             command(**arguments, settings=settings)
 
-        own = [
-            p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"
-        ]
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         signature = inspect.Signature(keyword + parameters)
         run.__signature__ = signature  # type: ignore[attr-defined]

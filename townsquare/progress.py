@@ -29,9 +29,7 @@ class Bar:
     def _line(self, now: float, note: str) -> str:
         rate = self.done / max(now - self._started, 1e-9)
         share = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
-        left = (
-            "" if self.total is None else f", {max(self.total - self.done, 0) / max(rate, 1e-9):.0f} s left"
-        )
+        left = "" if self.total is None else f", {max(self.total - self.done, 0) / max(rate, 1e-9):.0f} s left"
         return f"{self.label}: {share} {self.unit}, {rate:,.0f} {self.unit}/s{left} {note}".rstrip()
 
 

@@ -31,9 +31,7 @@ LINK = pa.struct([("short", pa.string()), ("expanded", pa.string()), ("title", p
 
 POSTS = pa.schema(
     [
-        pa.field(
-            "uid", pa.string(), nullable=False
-        ),  # x:ID, bsky:at://…, masto:URL, reddit:t1_…, hn:ID, table:…
+        pa.field("uid", pa.string(), nullable=False),  # x:ID, bsky:at://…, masto:URL, reddit:t1_…, hn:ID, table:…
         pa.field("network", pa.string(), nullable=False),
         pa.field("source_id", pa.string(), nullable=False),  # the ingest that brought it: a receipt's name
         pa.field("source_sha256", pa.string(), nullable=False),

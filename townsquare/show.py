@@ -16,9 +16,7 @@ def show_receipt(receipt: Receipt, console: Console) -> None:
     """Print one stage's receipt as a small table."""
     title = f"{receipt.stage} {receipt.name}" if receipt.name else receipt.stage
     state = "as before, nothing to do" if receipt.skipped else f"{receipt.seconds:,.1f} s"
-    table = Table(
-        title=f"{title}: {state}", title_justify="left", show_header=False, box=None, padding=(0, 2)
-    )
+    table = Table(title=f"{title}: {state}", title_justify="left", show_header=False, box=None, padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in {**receipt.counts, **receipt.results}.items():

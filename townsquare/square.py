@@ -150,9 +150,7 @@ class Square:
                 ) from None
             file.truncate(0)
             stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            file.write(
-                f"`townsquare {holder}`, process {os.getpid()} on {socket.gethostname()}, since {stamp}"
-            )
+            file.write(f"`townsquare {holder}`, process {os.getpid()} on {socket.gethostname()}, since {stamp}")
             file.flush()
             yield
             file.truncate(0)
@@ -194,9 +192,7 @@ def _coerce(key: str, value: Any, hint: Any, place: str | None) -> Any:
         elif isinstance(value, origin) and not (origin in (int, float) and isinstance(value, bool)):
             return value
     names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
-    raise ConfigError(
-        f"`{key}` cannot be {value!r}", place=place, remedy=f"Give it {names.replace('typing.', '')}."
-    )
+    raise ConfigError(f"`{key}` cannot be {value!r}", place=place, remedy=f"Give it {names.replace('typing.', '')}.")
 
 
 @contextmanager

@@ -61,6 +61,4 @@ def _place(receipt: Receipt) -> tuple[int, int, str]:
 def missing(square: Square) -> list[str]:
     """The main stages without a receipt, in the flow's order."""
     have = {receipt.stage for receipt in receipts.read_all(square)}
-    return [
-        stage for stage in ("ingest", "curate", "tokens", "train", "export", "index") if stage not in have
-    ]
+    return [stage for stage in ("ingest", "curate", "tokens", "train", "export", "index") if stage not in have]

@@ -39,9 +39,7 @@ def opt_outs(events: pa.Table, purpose: str) -> OptOuts:
     An event without a time counts as earliest; at the same moment the opt-out wins.
     """
     rows = (
-        pl.DataFrame(
-            pl.from_arrow(events.select(["kind", "target_uid", "target_author", "scope", "event_at"]))
-        )
+        pl.DataFrame(pl.from_arrow(events.select(["kind", "target_uid", "target_author", "scope", "event_at"])))
         .filter(pl.col("kind").is_in(["opt_out", "opt_in"]))
         .filter(pl.col("scope").fill_null("all").is_in(["all", purpose]))
         .with_columns(pl.col("kind").eq("opt_out").alias("out"))
@@ -49,18 +47,12 @@ def opt_outs(events: pa.Table, purpose: str) -> OptOuts:
     )
     out: dict[str, set[str]] = {}
     for column in ("target_author", "target_uid"):
-        last = (
-            rows.filter(pl.col(column).is_not_null())
-            .group_by(column, maintain_order=True)
-            .agg(pl.last("out"))
-        )
+        last = rows.filter(pl.col(column).is_not_null()).group_by(column, maintain_order=True).agg(pl.last("out"))
         out[column] = set(last.filter(pl.col("out"))[column])
     return OptOuts(frozenset(out["target_author"]), frozenset(out["target_uid"]))
 
 
-def refusals(
-    posts: pa.Table, *, grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.date
-) -> pa.Array:
+def refusals(posts: pa.Table, *, grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.date) -> pa.Array:
     """For each row the first reason why it may not be used for `purpose`, or null where it may.
 
     `posts` has at least COLUMNS of records.POSTS. Reasons, in the order in which they speak: deleted,
@@ -68,17 +60,12 @@ def refusals(
     """
     frame = pl.DataFrame(pl.from_arrow(posts.select(list(COLUMNS))))
     spoken = pl.coalesce(
-        [
-            pl.when(rule.fill_null(True)).then(pl.lit(reason))
-            for reason, rule in _rules(grants, opted_out, purpose, at)
-        ]
+        [pl.when(rule.fill_null(True)).then(pl.lit(reason)) for reason, rule in _rules(grants, opted_out, purpose, at)]
     )
     return frame.select(spoken.cast(pl.String).alias("reason"))["reason"].to_arrow().cast(pa.string())
 
 
-def _rules(
-    grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.date
-) -> list[tuple[str, pl.Expr]]:
+def _rules(grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.date) -> list[tuple[str, pl.Expr]]:
     """(reason, expression that is true where it refuses); null counts as true."""
     live = [grant for grant in grants if grant.live(at) and purpose in grant.purposes]
     author = pl.concat_str([pl.col("network"), pl.lit(":"), pl.col("author_id")])
@@ -96,13 +83,11 @@ def _rules(
         ("not_public", ~seen),
         (
             "withheld",
-            (pl.col("withheld_countries").list.len().fill_null(0) > 0)
-            | pl.col("withheld_copyright").fill_null(False),
+            (pl.col("withheld_countries").list.len().fill_null(0) > 0) | pl.col("withheld_copyright").fill_null(False),
         ),
         (
             "opted_out",
-            author.is_in(sorted(opted_out.authors)).fill_null(False)
-            | pl.col("uid").is_in(sorted(opted_out.posts)),
+            author.is_in(sorted(opted_out.authors)).fill_null(False) | pl.col("uid").is_in(sorted(opted_out.posts)),
         ),
     ]
     if purpose in LEARNING:

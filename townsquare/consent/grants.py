@@ -70,9 +70,7 @@ class Grant:
             try:
                 dt.date.fromisoformat(value or "2000-01-01")
             except ValueError:
-                raise ConfigError(
-                    f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31."
-                ) from None
+                raise ConfigError(f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31.") from None
 
     def live(self, at: dt.date) -> bool:
         """Whether it holds on that day."""
@@ -94,8 +92,7 @@ def add_grant(square: Square, grant: Grant) -> Grant:
             return grant
         raise ConfigError(
             f"there is a grant {grant.id} already, and it says something else",
-            remedy="Give the new one another --id; revoke the old one with: townsquare grant revoke "
-            + grant.id,
+            remedy="Give the new one another --id; revoke the old one with: townsquare grant revoke " + grant.id,
         )
     body = dataclasses.asdict(grant)
     del body["revoked"]
@@ -108,9 +105,7 @@ def revoke_grant(square: Square, grant_id: str) -> None:
     """Revoke a grant from now on. Raises ConfigError when there is none of that id."""
     known = [grant.id for grant in read_grants(square)]
     if grant_id not in known:
-        raise ConfigError(
-            f"there is no grant {grant_id}", remedy="Grants here: " + (", ".join(known) or "none")
-        )
+        raise ConfigError(f"there is no grant {grant_id}", remedy="Grants here: " + (", ".join(known) or "none"))
     with Ledger.open(square) as ledger:
         ledger.append("grant_revoked", {"id": grant_id}, key=f"grant_revoked:{grant_id}")
 

@@ -58,7 +58,7 @@ class Entry:
     hash: str
 
 
-def entry_hash(seq: int, at: str, kind: str, key: str | None, body: str, previous: str) -> str:  # noqa: PLR0913
+def entry_hash(seq: int, at: str, kind: str, key: str | None, body: str, previous: str) -> str:
     """SHA-256 (hex) over the canonical JSON list of a row's own columns and the hash of the row before."""
     return hashlib.sha256(json.dumps([seq, at, kind, key, body, previous]).encode()).hexdigest()
 
