@@ -1,0 +1,243 @@
+"""GGUF files in and out: Llama-type, with a byte-level BPE vocabulary that llama.cpp knows by name.
+
+Two traps of the format. Llama-type files hold the rows of the query and key matrices permuted, because
+llama.cpp rotates neighbouring pairs where Hugging Face rotates halves. And a vocabulary is only read right
+when `tokenizer.ggml.pre` names its pre-tokenisation; ours is SmolLM2's, "smollm".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from townsquare.errors import InputError
+from townsquare.model.chat import CHAT_TEMPLATE, TURN_END
+from townsquare.model.config import ModelConfig
+from townsquare.model.decoder import Decoder
+from townsquare.model.huggingface import assign
+from townsquare.square import disk_errors_explained
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+    from tokenizers import Tokenizer
+
+PRE_TOKENIZATION = "smollm"
+BLOCK_NAMES = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+OUTER_NAMES = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+NORMAL_TOKEN, CONTROL_TOKEN = 1, 3  # llama.cpp's token types
+
+
+def _open(path: Path) -> GGUFReader:
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(path)
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(
+            f"this is not a GGUF file that can be read: {error}", place=str(path), remedy="Copy the file again."
+        ) from error
+
+
+def _value(reader: GGUFReader, key: str, default: Any = None) -> Any:
+    field = reader.get_field(key)
+    return default if field is None else field.contents()
+
+
+def _shape(reader: GGUFReader, path: Path) -> ModelConfig:
+    family = _value(reader, "general.architecture")
+    if family != "llama":
+        raise InputError(
+            f"a GGUF file of architecture {family!r} cannot be read",
+            place=str(path),
+            remedy="Use a Llama-type file, or the model's Hugging Face folder.",
+        )
+    names = {tensor.name for tensor in reader.tensors}
+    heads, width = _value(reader, "llama.attention.head_count"), _value(reader, "llama.embedding_length")
+    return ModelConfig(
+        vocab_size=len(_value(reader, "tokenizer.ggml.tokens")),
+        hidden_size=width,
+        intermediate_size=_value(reader, "llama.feed_forward_length"),
+        num_hidden_layers=_value(reader, "llama.block_count"),
+        num_attention_heads=heads,
+        num_key_value_heads=_value(reader, "llama.attention.head_count_kv", heads),
+        head_dim=_value(reader, "llama.attention.key_length", width // heads),
+        max_position_embeddings=_value(reader, "llama.context_length"),
+        rope_theta=float(_value(reader, "llama.rope.freq_base", 10_000.0)),
+        rms_norm_eps=float(_value(reader, "llama.attention.layer_norm_rms_epsilon", 1e-5)),
+        tie_word_embeddings="output.weight" not in names,
+    )
+
+
+def load(path: Path) -> Decoder:
+    """A decoder with the file's weights, dequantised to float32. Raises InputError."""
+    from gguf import dequantize
+
+    reader = _open(path)
+    config = _shape(reader, path)
+    weights: dict[str, torch.Tensor] = {}
+    for tensor in reader.tensors:
+        name = _huggingface_name(tensor.name)
+        if name is None:
+            raise InputError(
+                f"the tensor {tensor.name} has no place in a Llama model",
+                place=str(path),
+                remedy="Use a dense Llama-type file.",
+            )
+        array = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        array = array.reshape(tuple(int(n) for n in reversed(tensor.shape)))
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            array = _halves(array, config.head_dim)
+        weights[name] = torch.from_numpy(np.ascontiguousarray(array))
+    decoder = Decoder(config)
+    assign(decoder, weights, str(path))
+    return decoder
+
+
+def _huggingface_name(name: str) -> str | None:
+    if name in OUTER_NAMES:
+        return OUTER_NAMES[name]
+    parts = name.split(".")
+    if len(parts) == 4 and parts[0] == "blk" and parts[2] in BLOCK_NAMES:
+        return f"model.layers.{parts[1]}.{BLOCK_NAMES[parts[2]]}.{parts[3]}"
+    return None
+
+
+def _halves(rows: np.ndarray, head_dim: int) -> np.ndarray:
+    """From neighbouring pairs, as GGUF stores a head's rows, to the two halves of Hugging Face."""
+    return rows.reshape(-1, head_dim // 2, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def _pairs(rows: np.ndarray, head_dim: int) -> np.ndarray:
+    """The inverse of `_halves`."""
+    return rows.reshape(-1, 2, head_dim // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The vocabulary inside a GGUF file. Raises InputError where it is not byte-level BPE of SmolLM2's kind."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+
+    reader = _open(path)
+    kind, pre = _value(reader, "tokenizer.ggml.model"), _value(reader, "tokenizer.ggml.pre")
+    if (kind, pre) != ("gpt2", PRE_TOKENIZATION):
+        raise InputError(
+            f"a GGUF vocabulary of kind {kind!r} with pre-tokenisation {pre!r} cannot be read",
+            place=str(path),
+            remedy="Use the model's Hugging Face folder, which has its tokenizer.json.",
+        )
+    tokens = _value(reader, "tokenizer.ggml.tokens")
+    merges = [tuple(merge.split(" ")) for merge in _value(reader, "tokenizer.ggml.merges")]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    types = _value(reader, "tokenizer.ggml.token_type")
+    special = [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
+def pre_tokenizer() -> Any:
+    """How text is cut before BPE: single digits, then GPT-2's pattern. llama.cpp calls it "smollm"."""
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def save(decoder: Decoder, vocabulary: Path, path: Path, *, name: str, half: bool) -> None:
+    """Write a Llama-type GGUF file, matrices as F16 (`half`) or F32, atomically.
+
+    `vocabulary` is a folder with the tokenizer.json of a byte-level BPE cut as `pre_tokenizer` does.
+    Raises InputError for a shape that Llama-type files cannot hold.
+    """
+    from gguf import GGUFWriter
+
+    if decoder.config.qk_norm:
+        raise InputError("a Qwen3-type model has no Llama-type GGUF", remedy="Export it with its Hugging Face folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    writer = GGUFWriter(partial, "llama")
+    _write_shape(writer, decoder.config, name, half)
+    _write_vocabulary(writer, json.loads((vocabulary / "tokenizer.json").read_text(encoding="utf-8")), decoder.config)
+    for hf_name, tensor in decoder.state_dict().items():
+        if hf_name == "lm_head.weight" and decoder.config.tie_word_embeddings:
+            continue
+        array = tensor.detach().cpu().float().numpy()
+        if hf_name.endswith(("q_proj.weight", "k_proj.weight")):
+            array = _pairs(array, decoder.config.head_dim)
+        number_type = np.float16 if half and array.ndim == 2 else np.float32
+        writer.add_tensor(_gguf_name(hf_name), np.ascontiguousarray(array.astype(number_type)))
+    with disk_errors_explained(path):
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        os.replace(partial, path)
+
+
+def _gguf_name(name: str) -> str:
+    outer = {hf: gguf for gguf, hf in OUTER_NAMES.items()}
+    if name in outer:
+        return outer[name]
+    _, _, layer, rest = name.split(".", 3)
+    part, suffix = rest.rsplit(".", 1)
+    return f"blk.{layer}.{ {hf: gguf for gguf, hf in BLOCK_NAMES.items()}[part] }.{suffix}"
+
+
+def _write_shape(writer: Any, config: ModelConfig, name: str, half: bool) -> None:
+    writer.add_name(name)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_file_type(1 if half else 0)
+
+
+def _write_vocabulary(writer: Any, record: dict[str, Any], config: ModelConfig) -> None:
+    by_id = {index: token for token, index in record["model"]["vocab"].items()}
+    special = {token["id"]: token["content"] for token in record["added_tokens"]}
+    by_id |= special
+    tokens = [by_id.get(index, f"<|unused_{index}|>") for index in range(config.vocab_size)]
+    end = next((index for index, token in special.items() if token == TURN_END), 0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(PRE_TOKENIZATION)
+    writer.add_token_list(tokens)
+    unused = [index not in by_id for index in range(config.vocab_size)]
+    writer.add_token_types(
+        [CONTROL_TOKEN if index in special or unused[index] else NORMAL_TOKEN for index in range(config.vocab_size)]
+    )
+    merges = record["model"]["merges"]
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(end)
+    writer.add_pad_token_id(0)
+    writer.add_add_bos_token(False)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(CHAT_TEMPLATE)
