@@ -1,0 +1,1 @@
+"""Shards to checkpoints: one loop for pretraining and tuning."""

@@ -1,0 +1,49 @@
+"""Settings of the train stage. What is left empty, the dial derives."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from townsquare.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str = "base"
+    """The run's name, a folder under runs/."""
+    objective: Literal["pretrain", "tune"] = "pretrain"
+    """pretrain: every token of the documents. tune: the assistant's turns of the conversations."""
+    size: str = "6M"
+    """The dial: a budget of parameters, such as 2M, 30M or 1B. Ignored when weights are given."""
+    start_from: str | None = None
+    """An earlier run whose last checkpoint this one starts from."""
+    base: Path | None = None
+    """A Hugging Face folder or a Llama-type GGUF file whose weights this run starts from."""
+    epochs: int = 4
+    """How often the data may be seen, at most."""
+    steps: int | None = None
+    """Steps, instead of the dial's."""
+    learning_rate: float | None = None
+    """Peak learning rate, instead of the dial's."""
+    sequence_length: int | None = None
+    """Tokens a row, instead of the dial's."""
+    compile: bool = False
+    """Compile the decoder: faster after a minute's start; needs a C++ compiler."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints; what is lost, at most, when the run is killed."""
+    seed: int = 1
+    """Seed of the first weights and of the data's order."""
+
+    def __post_init__(self) -> None:
+        if self.start_from is not None and self.base is not None:
+            raise ConfigError(
+                "a run cannot start from both a run and a base", remedy="Give --start-from or --base, not both."
+            )
+        for field in ("epochs", "steps", "learning_rate", "sequence_length", "checkpoint_seconds"):
+            value = getattr(self, field)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{field} cannot be {value}", remedy="Give a number above zero.")

@@ -1,0 +1,187 @@
+"""The loop: the same for pretraining and tuning, which differ in their rows and in which tokens bear loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from townsquare import receipts
+from townsquare.dial import Dial
+from townsquare.model.cost import training_flops_per_token
+from townsquare.model.decoder import Decoder
+from townsquare.progress import Bar
+from townsquare.train.checkpoints import latest, load_checkpoint, save_checkpoint
+from townsquare.train.data import Batch, Order
+from townsquare.train.optimizers import Optimizers, learning_rate_at
+
+CLIP_NORM = 1.0
+SPIKE = 3.0  # a loss above this many times its running mean is not learned from
+LOGITS_BYTES = 1 << 28  # float32 logits held at once
+MICRO_TOKENS = 1 << 14
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved where it was."""
+
+
+@dataclasses.dataclass
+class Plan:
+    """What the loop needs to know. `matmul_flops_per_second` is this machine's measured rate, the yardstick."""
+
+    dial: Dial
+    folder: Path
+    number_type: torch.dtype
+    device: torch.device
+    matmul_flops_per_second: float
+    checkpoint_seconds: float
+    should_stop: Callable[[], bool]
+
+
+@dataclasses.dataclass
+class Learner:
+    """What a step changes. `hidden` is `decoder.hidden`, or its compiled form."""
+
+    decoder: Decoder
+    hidden: Callable[..., Tensor]
+    optimizers: Optimizers
+
+
+def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: Plan, bar: Bar) -> dict[str, Any]:
+    """Run, or go on with, all steps of `plan.dial`; returns the last checkpoint's state.
+
+    `hidden` is `decoder.hidden`, or its compiled form. Raises Interrupted after saving, when asked to stop.
+    """
+    dial = plan.dial
+    optimizers = Optimizers(decoder, dial.learning_rate, dial.weight_decay)
+    learner = Learner(decoder, hidden, optimizers)
+    checkpoints = plan.folder / "checkpoints"
+    start, state = 0, {"mean_loss": None, "skipped_steps": 0}
+    found = latest(checkpoints)
+    if found is not None:
+        state = load_checkpoint(found, decoder, optimizers)
+        start = found.step
+        bar.advance(start)
+    saved_at = time.monotonic()
+    with open_log(plan.folder / "steps.jsonl", start) as log:
+        for step in range(start, dial.steps):
+            record = _step(learner, order.batch(step), plan, step, state)
+            log.write(json.dumps(record) + "\n")
+            bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
+            stopping = plan.should_stop()
+            due = time.monotonic() - saved_at > plan.checkpoint_seconds
+            if stopping or due or step + 1 == dial.steps:
+                log.flush()
+                kept = {key: state[key] for key in ("mean_loss", "skipped_steps")}
+                save_checkpoint(checkpoints, decoder, optimizers, step + 1, kept)
+                saved_at = time.monotonic()
+            if stopping and step + 1 < dial.steps:
+                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}")
+    return state
+
+
+def open_log(path: Path, steps: int) -> TextIO:
+    """steps.jsonl, cut to the first `steps` lines (later ones were lost with the run that wrote them)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    path.write_text("".join(lines[:steps]), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
+
+
+def _step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[str, Any]) -> dict[str, Any]:
+    """One step: all micro-batches' gradients, then the update, unless the loss is not to be trusted."""
+    started = time.monotonic()
+    dial, decoder, optimizers = plan.dial, learner.decoder, learner.optimizers
+    targets = max(int(batch.counts.sum()), 1)
+    total = 0.0
+    for part in micro_batches(batch, dial.model.vocab_size):
+        loss = summed_loss(decoder, learner.hidden, part, plan) / targets
+        loss.backward()
+        total += loss.item()
+    norm = float(torch.nn.utils.clip_grad_norm_(decoder.parameters(), CLIP_NORM))
+    mean = state["mean_loss"]
+    trusted = math.isfinite(total) and math.isfinite(norm) and (mean is None or total < SPIKE * mean)
+    rate = learning_rate_at(
+        step, peak=dial.learning_rate, steps=dial.steps, warmup=dial.warmup_steps, decay=dial.decay_steps
+    )
+    if trusted:
+        optimizers.set_learning_rate(rate)
+        optimizers.step()
+        state["mean_loss"] = total if mean is None else 0.95 * mean + 0.05 * total
+    else:
+        state["skipped_steps"] += 1
+    optimizers.zero_grad()
+    seconds = time.monotonic() - started
+    flops = training_flops_per_token(dial.model, batch.ids.shape[1]) * batch.ids.size / seconds
+    return {
+        "step": step + 1,
+        "loss": total,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "skipped": not trusted,
+        "tokens": int((batch.segment >= 0).sum()),
+        "tokens_per_second": batch.ids.size / seconds,
+        "flops_per_second": flops,
+        "utilisation": flops / plan.matmul_flops_per_second,
+        "peak_memory_bytes": receipts.peak_memory_bytes(),
+        "seconds": seconds,
+    }
+
+
+def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
+    """The batch in parts of as many rows as memory should hold at once."""
+    tokens = min(MICRO_TOKENS, LOGITS_BYTES // (4 * vocabulary_size))
+    rows = max(tokens // batch.ids.shape[1], 1)
+    return (batch.part(start, start + rows) for start in range(0, len(batch.ids), rows))
+
+
+def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan) -> Tensor:
+    """Cross-entropy in nats, summed over the targets that count."""
+    device = plan.device
+    ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
+    counts = torch.from_numpy(batch.counts).to(device).view(-1)
+    with torch.autocast(device.type, dtype=plan.number_type, enabled=plan.number_type != torch.float32):
+        out = hidden(ids, positions, attention_mask(batch.segment, device))
+        logits = decoder.lm_head(out.flatten(0, 1)[counts])
+    return F.cross_entropy(logits.float(), targets.view(-1)[counts], reduction="sum")
+
+
+def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
+    """(B, 1, T, T), true where a position may look: backwards, inside its own piece."""
+    numbers = torch.from_numpy(segment).to(device)
+    same = numbers[:, :, None] == numbers[:, None, :]
+    return same.tril_()[:, None]
+
+
+def measure_matmul(number_type: torch.dtype, device: torch.device) -> float:
+    """FLOP/s of a plain matrix product of 4096 × 1024 × 2048 on this machine: the yardstick of utilisation."""
+    a = torch.randn(4096, 1024, device=device).to(number_type)
+    b = torch.randn(1024, 2048, device=device).to(number_type)
+    best = 0.0
+    for _ in range(5):
+        started = time.monotonic()
+        for _ in range(3):
+            out = a @ b
+        float(out[0, 0])
+        best = max(best, 3 * 2 * 4096 * 1024 * 2048 / (time.monotonic() - started))
+    return best
+
+
+@torch.no_grad()
+def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan) -> tuple[float, int]:
+    """Total cross-entropy in bits, and how many tokens it was taken over."""
+    total, tokens = 0.0, 0
+    for batch in batches:
+        for part in micro_batches(batch, plan.dial.model.vocab_size):
+            total += float(summed_loss(decoder, decoder.hidden, part, plan))
+            tokens += int(part.counts.sum())
+    return total / math.log(2), tokens

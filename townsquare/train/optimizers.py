@@ -1,0 +1,67 @@
+"""Muon for the blocks' matrices, AdamW for the rest, and one learning-rate schedule for both."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.95)
+
+
+class Optimizers:
+    """The pair of optimizers over one decoder. State tensors are named after the parameters they belong to."""
+
+    def __init__(self, decoder: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        self.names = {id(parameter): name for name, parameter in decoder.named_parameters()}
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in decoder.named_parameters():
+            inner = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
+            (matrices if inner else others).append(parameter)
+        decayed = [p for p in others if p.ndim == 2]
+        groups = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True),
+            torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+        ]
+
+    def set_learning_rate(self, rate: float) -> None:
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every state tensor as PARAMETER|KEY."""
+        return {
+            f"{self.names[id(parameter)]}|{key}": value.detach().contiguous()
+            for part in self.parts
+            for parameter, values in part.state.items()
+            for key, value in values.items()
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        for part in self.parts:
+            for group in part.param_groups:
+                for parameter in group["params"]:
+                    name = self.names[id(parameter)]
+                    found = {key.split("|")[1]: value for key, value in state.items() if key.split("|")[0] == name}
+                    part.state[parameter] = {key: value.clone() for key, value in found.items()}
+
+
+def learning_rate_at(step: int, *, peak: float, steps: int, warmup: int, decay: int) -> float:
+    """Warm-up, stable, decay: linear up over `warmup` steps, level, linear to zero over the last `decay`."""
+    rising = min((step + 1) / max(warmup, 1), 1.0)
+    falling = min((steps - step) / max(decay, 1), 1.0)
+    return peak * min(rising, falling)

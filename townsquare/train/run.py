@@ -1,0 +1,254 @@
+"""The train stage: shards -> checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from townsquare import receipts
+from townsquare.dial import Dial, dial, dial_for
+from townsquare.errors import InputError, StaleError, TownsquareError
+from townsquare.model import gguf_files, huggingface
+from townsquare.model.config import ModelConfig
+from townsquare.model.decoder import Decoder
+from townsquare.progress import progress
+from townsquare.receipts import Input, Receipt
+from townsquare.square import Square, write_atomically, write_json
+from townsquare.tokens import tables
+from townsquare.train.checkpoints import latest, load_checkpoint
+from townsquare.train.config import TrainConfig
+from townsquare.train.data import Documents, Order, read_documents, validation_batches
+from townsquare.train.loop import Interrupted, Plan, bits, measure_matmul, train
+
+KINDS = {"pretrain": "documents", "tune": "conversations"}
+CURVE_POINTS = 200
+VALIDATION_DOCUMENTS = 1000
+BF16_PAYS = 1.3  # times float32's speed, below which the exact type is the better one
+
+
+def run(square: Square, config: TrainConfig) -> Receipt:
+    """Train the run `config.name`, or go on with it from its last checkpoint.
+
+    Raises StaleError when there are no shards, InputError when weights and shards do not fit.
+    """
+    inputs = [tables.tokens_input(square)]
+    if config.start_from is not None:
+        inputs.append(receipts.as_input(receipts.need(square, "train", config.start_from)))
+    if config.base is not None:
+        if not config.base.exists():
+            raise InputError("there is no such base model", place=str(config.base), remedy="Mend the path.")
+        inputs.append(Input("base", receipts.sha256_of(config.base)))
+    with receipts.stage(square, "train", inputs=inputs, config=config, name=config.name) as work:
+        if work.done:
+            return work.done
+        results = _train(square, config, work.fingerprint)
+        work.results.update(results)
+        work.count(seen=results["documents"], kept=results["documents"])
+    return work.receipt
+
+
+def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
+    folder = square.runs / config.name
+    documents = read_documents(tables.shards(square, KINDS[config.objective], "train"))
+    if not len(documents):
+        raise StaleError(
+            f"the shards hold no {KINDS[config.objective]} to train on",
+            place=str(square.tokens),
+            remedy="Ingest more posts, or see why curation dropped them: townsquare status",
+        )
+    vocabulary_size = tables.manifest(square)["vocabulary_size"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with _stop_signals() as should_stop:
+        decoder, settings = _start(square, config, vocabulary_size, len(documents.ids))
+        decoder.to(device)
+        setup = _setup(folder, fingerprint, device, config)
+        plan = Plan(
+            dial=settings,
+            folder=folder,
+            number_type=getattr(torch, setup["number_type"]),
+            device=device,
+            matmul_flops_per_second=setup["matmul_flops_per_second"],
+            checkpoint_seconds=config.checkpoint_seconds,
+            should_stop=should_stop,
+        )
+        order = Order(
+            documents, settings.sequence_length, settings.tokens_per_step // settings.sequence_length, config.seed
+        )
+        _write_lineage(folder, order, settings.steps)
+        write_json(folder / "model.json", dataclasses.asdict(settings.model))
+        hidden = torch.compile(decoder.hidden) if config.compile else decoder.hidden
+        with progress(f"Training {config.name}", settings.steps, "steps") as bar:
+            try:
+                state = train(decoder, hidden, order, plan, bar)
+            except Interrupted as error:
+                raise TownsquareError(f"training was {error}", remedy="Run the same command again to go on.") from None
+    return _results(square, config, decoder, plan, order, state)
+
+
+def _start(square: Square, config: TrainConfig, vocabulary_size: int, tokens: int) -> tuple[Decoder, Dial]:
+    """The decoder with its first weights, and the settings. Raises InputError when it does not fit the shards."""
+    if config.base is not None:
+        decoder = gguf_files.load(config.base) if config.base.suffix == ".gguf" else huggingface.load(config.base)
+        place, remedy = str(config.base), f"Make shards with its vocabulary: townsquare tokens --base {config.base}"
+    elif config.start_from is not None:
+        decoder = load_run(square, config.start_from)
+        place, remedy = str(square.runs / config.start_from), "Train that run anew on these shards, with --replace."
+    else:
+        settings = dial(config.size, vocabulary_size=vocabulary_size, available_tokens=tokens, epochs=config.epochs)
+        decoder = Decoder(settings.model)
+        decoder.init_weights(torch.Generator().manual_seed(config.seed))
+        return decoder, _overridden(settings, config)
+    if decoder.config.vocab_size != vocabulary_size:
+        raise InputError(
+            f"the model knows {decoder.config.vocab_size:,} tokens, the shards were made with {vocabulary_size:,}",
+            place=place,
+            remedy=remedy,
+        )
+    settings = dial_for(decoder.config, size="given", available_tokens=tokens, epochs=config.epochs)
+    return decoder, _overridden(settings, config)
+
+
+def _overridden(settings: Dial, config: TrainConfig) -> Dial:
+    """The dial's settings with those that the config sets itself; what hangs on them follows."""
+    length = config.sequence_length or settings.sequence_length
+    length = min(length, settings.model.max_position_embeddings)
+    rows = max(settings.tokens_per_step // length, 1)
+    steps = config.steps or settings.steps
+    return dataclasses.replace(
+        settings,
+        sequence_length=length,
+        tokens_per_step=rows * length,
+        steps=steps,
+        training_tokens=steps * rows * length,
+        warmup_steps=max(steps // 50, min(5, steps)),
+        decay_steps=max(steps // 2, 1),
+        learning_rate=config.learning_rate or settings.learning_rate,
+    )
+
+
+def load_run(square: Square, name: str) -> Decoder:
+    """The decoder at a run's last checkpoint. Raises StaleError when it has none."""
+    checkpoint = latest(square.runs / name / "checkpoints")
+    if checkpoint is None:
+        raise StaleError(f"the run {name} has no checkpoint", remedy=f"Run first: townsquare train --name {name}")
+    record = json.loads((square.runs / name / "model.json").read_text(encoding="utf-8"))
+    decoder = Decoder(ModelConfig(**record))
+    load_checkpoint(checkpoint, decoder)
+    return decoder
+
+
+def _setup(folder: Path, fingerprint: str, device: torch.device, config: TrainConfig) -> dict[str, Any]:
+    """What a resumed run must not decide anew: the number type. A run of another fingerprint is cleared away."""
+    path = folder / "setup.json"
+    if path.is_file():
+        setup: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if setup["fingerprint"] == fingerprint:
+            return setup
+        shutil.rmtree(folder)
+    exact, short = (measure_matmul(kind, device) for kind in (torch.float32, torch.bfloat16))
+    pays = short > BF16_PAYS * exact
+    setup = {
+        "fingerprint": fingerprint,
+        "number_type": "bfloat16" if pays else "float32",
+        "matmul_flops_per_second": short if pays else exact,
+        "start_from": config.start_from,
+    }
+    write_json(path, setup)
+    return setup
+
+
+def _write_lineage(folder: Path, order: Order, steps: int) -> None:
+    """lineage.arrow: for every post uid the first step that reads it. Ids only."""
+    first = order.first_steps(steps)
+    lists = order.documents.uids.combine_chunks()
+    uids = lists.flatten()
+    per_uid = np.repeat(first, np.asarray(lists.value_lengths()))
+    table = pa.table({"uid": uids, "first_step": pa.array(per_uid, pa.int64())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    write_atomically(folder / "lineage.arrow", sink.getvalue().to_pybytes())
+
+
+def _results(
+    square: Square,
+    config: TrainConfig,
+    decoder: Decoder,
+    plan: Plan,
+    order: Order,
+    state: dict[str, Any],
+) -> dict[str, Any]:
+    records = [json.loads(line) for line in (plan.folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    checkpoint = latest(plan.folder / "checkpoints")
+    assert checkpoint is not None
+    every = max(len(records) // CURVE_POINTS, 1)
+    filled = sum(record["tokens"] for record in records)
+    settings = plan.dial
+    return {
+        "documents": len(order.documents),
+        "steps": settings.steps,
+        "tokens": filled,
+        "padding_share": 1 - filled / (settings.steps * settings.tokens_per_step),
+        "epochs": settings.steps * order.rows_per_step / order.rows_per_epoch,
+        "parameters": sum(p.numel() for p in decoder.parameters()),
+        "final_loss": float(np.mean([record["loss"] for record in records[-20:]])),
+        "validation_bits_per_byte": _validation(square, config, decoder, plan),
+        "skipped_steps": state["skipped_steps"],
+        "learning_rate": settings.learning_rate,
+        "tokens_per_step": settings.tokens_per_step,
+        "sequence_length": settings.sequence_length,
+        "number_type": str(plan.number_type).removeprefix("torch."),
+        "device": plan.device.type,
+        "matmul_gflops_per_second": plan.matmul_flops_per_second / 1e9,
+        "median_utilisation": float(np.median([record["utilisation"] for record in records])),
+        "median_tokens_per_second": float(np.median([record["tokens_per_second"] for record in records])),
+        "step_seconds": sum(record["seconds"] for record in records),
+        "curve": [[record["step"], round(record["loss"], 4)] for record in records[::every]],
+        "outputs": {"model": receipts.sha256_of(checkpoint.path / "model.safetensors")},
+    }
+
+
+def _validation(square: Square, config: TrainConfig, decoder: Decoder, plan: Plan) -> float | None:
+    """Bits per UTF-8 byte of text that bears loss, on held-out shards; null when there are none."""
+    documents = read_documents(tables.shards(square, KINDS[config.objective], "validation"))
+    count = min(len(documents), VALIDATION_DOCUMENTS)
+    if not count:
+        return None
+    stop = int(documents.offsets[count])
+    held_out = Documents(documents.ids[:stop], documents.loss[:stop], documents.offsets[: count + 1], documents.uids)
+    total, _ = bits(decoder, validation_batches(held_out, plan.dial.sequence_length, 16), plan)
+    token_bytes = tables.token_bytes(square)
+    return total / max(int(token_bytes[held_out.ids[held_out.loss]].sum()), 1)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a checkpoint first; a second Ctrl-C stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before: dict[int, Any] = {}
+
+    def ask(number: int, _frame: Any) -> None:
+        asked.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
