@@ -2,7 +2,7 @@
 
 A stage wraps its work in `stage(...)`:
 
-    with stage(square, "curate", inputs=inputs, config=config, replace=config_says) as work:
+    with stage(square, "curate", inputs=inputs, config=config) as work:
         if work.done:
             return work.done
         ...
@@ -159,21 +159,22 @@ def stage(
     inputs: Sequence[Input],
     config: Any,
     name: str | None = None,
-    replace: bool = False,
+    keep: bool = True,
 ) -> Iterator[Work]:
     """Run a stage's body under the square's lock and write its receipt last.
 
     `name` tells apart several outputs of one stage (two runs, two sources). `config` is the stage's
     dataclass; its `seed`, if any, goes into the receipt. When a receipt with the same fingerprint
-    exists, `work.done` holds it and the body must return at once. Raises StaleError when a receipt
-    with another fingerprint exists and `replace` is false, LockedError, and StorageError.
+    exists, `work.done` holds it and the body must return at once. With `keep` false nothing is skipped
+    and no receipt is written: a dry run. Raises StaleError when a receipt with another fingerprint
+    exists and the square was not opened with `replace`, LockedError, and StorageError.
     """
     settings = plain(config)
     fingerprint = fingerprint_of(stage, inputs, settings)
     holder = f"{stage} {name}" if name else stage
     with square.lock(holder), disk_errors_explained(square.root):
-        before = read(square, stage, name)
-        if before is not None and before.fingerprint != fingerprint and not replace:
+        before = read(square, stage, name) if keep else None
+        if before is not None and before.fingerprint != fingerprint and not square.replace:
             raise StaleError(
                 f"`{holder}` was run before with " + _difference(before, inputs, settings),
                 place=str(receipt_path(square, stage, name)),
@@ -201,7 +202,8 @@ def stage(
             seed=settings.get("seed"),
             name=name,
         )
-        write_json(receipt_path(square, stage, name), receipt.to_json())
+        if keep:
+            write_json(receipt_path(square, stage, name), receipt.to_json())
         work._receipt = receipt
 
 

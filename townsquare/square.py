@@ -40,10 +40,14 @@ CONFIG_TEMPLATE = """\
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-    """The workspace at `root`. Make one with `Square.create` or `Square.open`, never by hand."""
+    """The workspace at `root`. Make one with `Square.create` or `Square.open`, never by hand.
+
+    `replace` allows a stage whose inputs or config changed to make its output anew.
+    """
 
     root: Path
     settings: dict[str, dict[str, Any]]
+    replace: bool = False
 
     @classmethod
     def create(cls, root: Path | str) -> Square:
@@ -56,7 +60,7 @@ class Square:
         return cls.open(root)
 
     @classmethod
-    def open(cls, root: Path | str) -> Square:
+    def open(cls, root: Path | str, *, replace: bool = False) -> Square:
         """Open an existing square. Raises ConfigError when there is none or its settings do not parse."""
         root = Path(root).resolve()
         config = root / CONFIG_NAME
@@ -78,7 +82,7 @@ class Square:
                     place=str(config),
                     remedy="Sections are: " + ", ".join(SECTIONS),
                 )
-        return cls(root, settings)
+        return cls(root, settings, replace)
 
     # Where each part keeps its own. Only the stage that owns a folder writes into it.
 
@@ -112,6 +116,14 @@ class Square:
     @property
     def index(self) -> Path:
         return self.root / "index"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.root / "evaluations"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
 
     @property
     def receipts(self) -> Path:

@@ -86,7 +86,8 @@ class Encoder:
 
         self._exact = load(folder)
         self._special = [token["content"] for token in _added(folder)]
-        self.special_ids: dict[str, int] = {token: self._exact.token_to_id(token) for token in SPECIAL_TOKENS}
+        known = {token["content"]: token["id"] for token in _added(folder)}
+        self.special_ids: dict[str, int] = {token: known[token] for token in SPECIAL_TOKENS}
         self._fast = Kitoken.from_tokenizers_file(str(folder / "tokenizer.json"))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

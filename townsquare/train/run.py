@@ -250,5 +250,5 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     try:
         yield asked.is_set
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for stopped, handler in before.items():
+            signal.signal(stopped, handler)

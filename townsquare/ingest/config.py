@@ -1,0 +1,41 @@
+"""Settings of the ingest stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from townsquare.errors import ConfigError
+from townsquare.records import NETWORKS
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestConfig:
+    """Which files, and what they cannot say of themselves."""
+
+    paths: tuple[Path, ...]
+    """Files or folders: an X archive (folder or zip), X API v2 or compliance JSON, CSV, JSONL, Parquet."""
+    name: str | None = None
+    """A name for this source, which grants can cover; by default the first path's name and a hash of the content."""
+    format: str | None = None
+    """The format, where detection errs: x_archive, x_api_v2, x_compliance, opt_out or table."""
+    grant: str | None = None
+    """The grant that the posts come under, for the record; the gate decides anew at every use."""
+    column: tuple[str, ...] = ()
+    """For tables, FIELD=COLUMN, such as text=Body or created_at=When. May be given several times."""
+    author_from: Literal["file"] | None = None
+    """For tables without an author column: file takes the author from each file's name."""
+    network: str = "table"
+    """For tables, the network that the posts and ids come from."""
+    dry_run: bool = False
+    """Only report what would be taken, skipped and quarantined."""
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ConfigError("there is nothing to ingest", remedy="Name a file or a folder.")
+        if self.network not in NETWORKS:
+            raise ConfigError(f"network cannot be {self.network!r}", remedy="Known: " + ", ".join(NETWORKS))
+        for pair in self.column:
+            if "=" not in pair:
+                raise ConfigError(f"column cannot be {pair!r}", remedy="Write FIELD=COLUMN, such as text=Body.")

@@ -1,0 +1,63 @@
+"""Rows as sources make them: a post, an event or a quarantined input, each with where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from townsquare.ingest.text import Time, sound
+
+Kind = Literal["post", "event", "quarantine"]
+Item = tuple[Kind, dict[str, Any]]
+Items = Iterator[Item]
+
+RAW_CHARACTERS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What every row says of its source: the ingest's name, the content's SHA-256, the file or member."""
+
+    source_id: str
+    sha256: str
+    member: str
+
+    def at(self, place: Any) -> dict[str, Any]:
+        return {
+            "source_id": self.source_id,
+            "source_sha256": self.sha256,
+            "source_locator": f"{self.member}:{place}",
+        }
+
+
+def post(origin: Origin, place: Any, created: Time, fields: dict[str, Any]) -> Item:
+    """A post. `fields` are columns of records.POSTS; a missing one is unknown."""
+    row = {
+        "text_status": "full",
+        "visibility": "public",
+        "state": "live",
+        "created_at": created[0],
+        "created_at_precision": created[1],
+        **origin.at(place),
+        **fields,
+    }
+    return "post", row
+
+
+def event(origin: Origin, place: Any, fields: dict[str, Any]) -> Item:
+    """An event. Its id follows from what it says, so that a replay, from any source, is the same event."""
+    said = {key: str(fields.get(key)) for key in ("kind", "target_uid", "target_author", "scope", "event_at")}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+    return "event", {"event_id": digest, "scope": "all", **origin.at(place), **fields}
+
+
+def quarantine(origin: Origin, place: Any, reason: str, raw: str | bytes = "", **fields: Any) -> Item:
+    """An input that became neither. `reason` is short and fixed; `detail`, `uid` and `author_id` may follow."""
+    text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+    row = {"reason": reason, "raw": sound(text[:RAW_CHARACTERS]) or None, **origin.at(place), **fields}
+    if row.get("detail"):
+        row["detail"] = sound(str(row["detail"]))[:500]
+    return "quarantine", row

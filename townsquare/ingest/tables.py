@@ -1,0 +1,69 @@
+"""The public door: posts, events and quarantine as later stages read them, and events as takedown writes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from townsquare import receipts
+from townsquare.errors import StaleError
+from townsquare.ingest import events as event_states
+from townsquare.ingest import store
+from townsquare.receipts import Input
+from townsquare.square import Square
+
+if TYPE_CHECKING:
+    from lance import LanceDataset
+
+
+def posts_dataset(square: Square) -> LanceDataset:
+    """The posts table itself. Raises StaleError when nothing was ingested yet."""
+    return store.dataset(square, "posts")
+
+
+def read_posts(square: Square, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+    """Posts (records.POSTS, or some columns), sorted by uid; `where` is an SQL condition on columns."""
+    wanted = None if columns is None else list(dict.fromkeys(["uid", *columns]))
+    table = posts_dataset(square).to_table(columns=wanted, filter=where).sort_by("uid")
+    return table if columns is None else table.select(list(columns))
+
+
+def read_events(square: Square) -> pa.Table:
+    """All events (records.EVENTS), sorted by id."""
+    return store.dataset(square, "events").to_table().sort_by("event_id")
+
+
+def read_quarantine(square: Square) -> pa.Table:
+    """All quarantined inputs (records.QUARANTINE), sorted by where they came from."""
+    return (
+        store.dataset(square, "quarantine")
+        .to_table()
+        .sort_by([("source_id", "ascending"), ("source_locator", "ascending")])
+    )
+
+
+def posts_input(square: Square) -> Input:
+    """The posts as an input of a later stage: all ingests' fingerprints together.
+
+    A takedown does not change it, for it rewrites every later copy itself. Raises StaleError when
+    nothing was ingested yet.
+    """
+    fingerprints = sorted(receipt.fingerprint for receipt in receipts.read_all(square, "ingest"))
+    if not fingerprints:
+        raise StaleError("there are no posts in this square yet", remedy="Run first: townsquare ingest PATH")
+    return Input("posts", hashlib.sha256("\n".join(fingerprints).encode()).hexdigest())
+
+
+def upsert_events(square: Square, table: pa.Table) -> None:
+    """Record events (records.EVENTS), before or after the posts they name. A replay changes nothing."""
+    store.ensure(square)
+    store.insert_missing(square, "events", table)
+
+
+def apply_events(square: Square) -> dict[str, int]:
+    """Bring every post into the state that the events give it; returns how many changed, by new state."""
+    store.ensure(square)
+    return event_states.apply(square)
