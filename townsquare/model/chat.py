@@ -20,6 +20,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
+GROUNDED_POSTS = 4
+"""Posts in a grounded prompt, in tuning and in service: what a row of 256 tokens holds beside the question."""
+
 Turn = tuple[str, str]
 """(role, text); roles are system, user, assistant."""
 
