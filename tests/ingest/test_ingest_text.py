@@ -186,8 +186,6 @@ def test_times_in_every_form(said: object, moment: str, precision: str) -> None:
         [],
         {},
         float("nan"),
-    ]
-    + [
         "Sat Feb 30 12:33:11 +0000 2023",
         dt.datetime.min,
         dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-9))),
