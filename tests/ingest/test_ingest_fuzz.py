@@ -1,0 +1,361 @@
+"""Mutated inputs of every source: no error but a TownsquareError, every row storable, nothing silently lost."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import io
+import json
+import random
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ingesting import account_js, js, note, tweet, tweets_js
+
+from townsquare.errors import InputError
+from townsquare.ingest import merging
+from townsquare.ingest.config import IngestConfig
+from townsquare.ingest.files import members
+from townsquare.ingest.rows import RAW_CHARACTERS, Origin
+from townsquare.ingest.run import Tally, _batches, _units
+from townsquare.progress import Bar
+from townsquare.records import EVENTS, POSTS, QUARANTINE
+
+SCHEMAS = {"post": POSTS, "event": EVENTS, "quarantine": QUARANTINE}
+MARK = re.compile(r"mark\d+x")
+LOSSES = {"broken_file", "unsafe_member", "unknown_format", "unfit_file"}
+"""Reasons that own up to losing the rest of a file."""
+
+Rows = dict[str, list[dict[str, Any]]]
+NASTY = [
+    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\0", b"\xff\xfe", b"\xed\xa0\xbd", b"\n", b"\r", b"\xe2\x80\xa8",
+    b"\\ud83d", b"1e999", b"-1", b"9" * 5000, b"[" * 2000, b'{"a":' * 2000, b"null", b"NaN", b"true", b";", b"]]>",
+    b"\xef\xbb\xbf", b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"window.YTD.tweets.part0 = [", b'"id": {}', b"\t" * 300,
+]  # fmt: skip
+ODD: list[Any] = [
+    None, True, 0, -1, 1.5, 1e300, float("nan"), 10**30, "", "x", "\ud83d", "\0", "a" * 300, [], {}, [None], [[]],
+    {"id": []}, {"": {}}, [{}] * 3, [1, "2", {}], "2024-99-99", "-1", "9" * 25, {"id": {"id": {}}}, 2**63, [["a"] * 3],
+]  # fmt: skip
+
+
+def taken(path: Path, **settings: Any) -> Rows:
+    """Everything an ingest would commit, without a square."""
+    rows: Rows = {"post": [], "event": [], "quarantine": []}
+    tally = Tally()
+    config = IngestConfig(paths=(path,), **settings)
+    with ExitStack() as open_files:
+        units = list(_units(path, members(path, open_files), Origin("s", "0", ""), config))
+        for batch in _batches(units, tally, Bar("fuzz", None, "rows")):
+            for kind, found in batch.items():
+                rows[kind] += found
+    assert tally.seen == sum(map(len, rows.values()))
+    for kind, schema in SCHEMAS.items():
+        pa.Table.from_pylist(rows[kind], schema=schema).validate(full=True)
+    assert all(row["uid"] and row["text"] is not None for row in rows["post"])
+    places = [(row["source_locator"], row["reason"]) for row in rows["quarantine"]]
+    assert len(places) == len(set(places)), "two quarantined inputs would be stored as one"
+    return rows
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    data = bytearray(content)
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        at = chance.randrange(len(data) + 1)
+        kind = chance.randrange(6)
+        if kind == 0 and data:
+            data[at % len(data)] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            data[at:at] = chance.choice(NASTY)
+        elif kind == 2:
+            del data[at : at + chance.choice([1, 3, 50, 500])]
+        elif kind == 3:
+            data[at : at + 4] = chance.choice(NASTY)
+        elif kind == 4:
+            data[at:at] = data[at : at + chance.choice([10, 300])]
+        elif chance.random() < 0.3:
+            del data[at:]
+    return bytes(data)
+
+
+def reshaped(value: Any, chance: random.Random) -> Any:
+    """A JSON value with one part, at any depth, put in another shape or taken out."""
+    value = copy.deepcopy(value)
+    spots = list(_spots(value))
+    if not spots:
+        return chance.choice(ODD)
+    holder, key = chance.choice(spots)
+    if chance.random() < 0.15 and isinstance(holder, dict):
+        del holder[key]
+    else:
+        holder[key] = chance.choice(ODD)
+    return value
+
+
+def _spots(value: Any) -> Any:
+    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from _spots(value[key])
+
+
+def _page(number: int) -> dict[str, Any]:
+    return {
+        "data": [
+            {
+                "id": str(100 + number),
+                "text": f"@ann hi mark{number}x https://t.co/a &amp; https://t.co/p",
+                "author_id": "7",
+                "created_at": "2024-01-10T12:00:00.000Z",
+                "conversation_id": "5",
+                "in_reply_to_user_id": "8",
+                "lang": "en",
+                "edit_history_tweet_ids": ["99", str(100 + number)],
+                "referenced_tweets": [{"type": "replied_to", "id": "5"}, {"type": "quoted", "id": "6"}],
+                "public_metrics": {"like_count": 5, "retweet_count": 2, "reply_count": 0},
+                "entities": {
+                    "urls": [{"url": "https://t.co/a", "expanded_url": "https://e.org", "title": "t"}],
+                    "mentions": [{"username": "ann"}],
+                },
+                "attachments": {"media_keys": ["3_1"]},
+                "withheld": {"country_codes": ["DE"], "copyright": False},
+                "note_tweet": {"text": f"@ann a long text mark{number}x", "entities": {"urls": []}},
+            }
+        ],
+        "includes": {
+            "users": [{"id": "7", "username": "me", "protected": False}],
+            "media": [{"media_key": "3_1", "type": "photo", "alt_text": "cat", "width": 5}],
+            "tweets": [{"id": "5", "text": "root"}],
+        },
+        "errors": [{"resource_id": "6", "resource_type": "tweet", "type": "t"}],
+    }
+
+
+COMPLIANCE = [
+    {
+        "id": "1",
+        "action": "delete",
+        "created_at": "2024-01-10T12:00:00.000Z",
+        "redacted_at": "2024-01-12",
+        "reason": "deleted",
+    },
+    {"data": {"delete": {"tweet": {"id": "1", "author_id": "2"}, "event_at": "2024-01-12T08:30:00.000Z"}}},
+    {"data": {"user_protect": {"user": {"id": "2"}, "event_at": "2024-01-12T08:30:00.000Z"}}},
+    {"delete": {"status": {"id": 1, "id_str": "1"}, "timestamp_ms": "1705048200000"}},
+    {"scrub_geo": {"user_id": 2, "user_id_str": "2", "up_to_status_id": 9}},
+    {"user_withheld": {"user": {"id": 2}, "withheld_in_countries": ["DE"], "timestampMs": "2014-08-27T00:00:00Z"}},
+]
+OPT_OUTS = [
+    {
+        "network": "x",
+        "author_id": str(i),
+        "post_id": "",
+        "kind": "opt_out",
+        "requested_at": "2024-01-10",
+        "scope": "all",
+    }
+    for i in range(5)
+]
+
+
+def _ndjson(records: list[Any]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def _reshaped_lines(records: list[Any]) -> Callable[[random.Random], bytes]:
+    def make(chance: random.Random) -> bytes:
+        lines = [reshaped(r, chance) if chance.random() < 0.5 else r for r in records]
+        content = _ndjson(lines)
+        return mutated(content, chance) if chance.random() < 0.5 else content
+
+    return make
+
+
+def _lines_are_told(name: str, content: bytes, rows: Rows) -> None:
+    """Every line with something in it has a row that says so."""
+    if any(row["source_locator"].endswith(":0") for row in rows["quarantine"]):
+        return
+    told = {int(row["source_locator"].split(":")[1]) for found in rows.values() for row in found}
+    lines = content.split(b"\n")
+    lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+    wanted = {number for number, line in enumerate(lines, start=1) if line.strip(b"\r\n \t")}
+    assert wanted <= told | ({1} if name.endswith("page") else set())
+
+
+def _marks_are_told(_name: str, content: bytes, rows: Rows) -> None:
+    """Every mark that is still in the input stands in some row, or a row says that the rest is lost."""
+    if {row["reason"] for row in rows["quarantine"]} & LOSSES:
+        return
+    if any(len(row["raw"] or "") == RAW_CHARACTERS for row in rows["quarantine"]):
+        return
+    told = " ".join(
+        str(row.get(name)) for found in rows.values() for row in found for name in ("text", "text_raw", "raw")
+    )
+    lost = set(MARK.findall(content.decode("utf-8", errors="replace"))) - set(MARK.findall(told))
+    # A cell that slid under another column, in a row that has its own place, is not a lost row.
+    starts = {row["source_locator"].rpartition(":")[2] for found in rows.values() for row in found}
+    assert not {mark for mark in lost if str(content[: content.index(mark.encode())].count(b"\n") + 1) not in starts}
+
+
+TWEETS = [tweet(i, f"words = [mark{i}x]; and {{more}}") for i in range(1, 12)]
+LONG = "a long text about everything there is to say, and more of it, and so on and on, " * 4
+FULL = tweet(
+    50,
+    LONG[:270] + " mark50x…",
+    in_reply_to_status_id_str="5",
+    edit_info={"edit": {"initialTweetId": "49", "editControlInitial": {"editTweetIds": ["49", "50"]}}},
+    entities={
+        "urls": [{"url": "https://t.co/q", "expanded_url": "https://x.com/a/status/9"}],
+        "media": [{"url": "https://t.co/m", "type": "photo", "expanded_url": "https://x.com/me/status/50/photo/1"}],
+        "user_mentions": [{"screen_name": "ann"}],
+    },
+)
+CSV = "id,text,created_at,author,likes\n" + "".join(f'{i},"hi, mark{i}x",2024-01-10,ann,{i}\n' for i in range(30))
+RECORDS = [
+    {"id": i, "text": f"hi mark{i}x", "created_at": "2024-01-10", "author": "ann", "likes": i} for i in range(20)
+]
+
+
+PACKED = gzip.compress(
+    _ndjson([{**record, "text": f"{n} {hash((n, i))}"} for n in range(40) for i, record in enumerate(RECORDS)])
+)
+
+
+def _archive_js(chance: random.Random) -> bytes:
+    content = tweets_js(*[reshaped(t, chance) if chance.random() < 0.2 else t for t in [*TWEETS, FULL]])
+    return mutated(content, chance) if chance.random() < 0.7 else content
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+AROUND = {
+    "account.js": [{"account": {"accountId": "7", "username": "me"}}],
+    "note-tweet.js": [note(LONG + "mark50x", urls=[{"shortUrl": "https://t.co/a", "expandedUrl": "https://e.org"}])],
+    "twitter-circle.js": [{"twitterCircle": {"id": "1"}}],
+    "protected-history.js": [{"protectedHistory": {"protectedAt": "2010-01-01T00:00:00Z", "action": "Protect"}}],
+    "deleted-tweet-headers.js": [{"tweet": {"tweet_id": "3", "deleted_at": "Sat Feb 18 12:33:11 +0000 2023"}}],
+    "community-tweet.js": [{"tweet": tweet(60, "club")}],
+}
+
+
+def _archive_zip(chance: random.Random) -> bytes:
+    """A zip whose files around the posts, or whose own bytes, are mutated."""
+    files = {"data/tweets.js": tweets_js(*TWEETS, FULL)}
+    for name, records in AROUND.items():
+        content = js(name.removesuffix(".js").replace("-", "_"), reshaped(records, chance))
+        files[f"data/{name}"] = mutated(content, chance) if chance.random() < 0.3 else content
+    manifest = {"userInfo": {"accountId": "7"}, "dataTypes": {"tweets": {"files": [{"fileName": "data/tweets.js"}]}}}
+    files["data/manifest.js"] = b"window.__THAR_CONFIG = " + json.dumps(reshaped(manifest, chance)).encode()
+    content = _zip(files)
+    return mutated(content, chance) if chance.random() < 0.4 else content
+
+
+def _tar(chance: random.Random) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in (("a.csv", CSV.encode()), ("b.jsonl", _ndjson(RECORDS))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    if chance.random() < 0.5:
+        return gzip.compress(mutated(out.getvalue(), chance))
+    return mutated(gzip.compress(out.getvalue()), chance)
+
+
+def _parquet(chance: random.Random) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(RECORDS), out)
+    return mutated(out.getvalue(), chance)
+
+
+def _nothing_more(_name: str, _content: bytes, _rows: Rows) -> None:
+    pass
+
+
+Case = tuple[str, Callable[[random.Random], bytes], Callable[[str, bytes, Rows], None]]
+CASES: dict[str, Case] = {
+    "x_archive_file": ("tweets.js", _archive_js, _marks_are_told),
+    "x_archive_zip": ("archive.zip", _archive_zip, _nothing_more),
+    "x_api_v2": ("a.jsonl", _reshaped_lines([_page(i) for i in range(6)]), _lines_are_told),
+    "x_api_v2_flat": ("b.jsonl", _reshaped_lines([_page(i)["data"][0] for i in range(6)]), _lines_are_told),
+    "x_api_v2_page": (
+        "c.json",
+        lambda chance: mutated(json.dumps(reshaped(_page(1), chance), indent=2).encode(), chance),
+        _nothing_more,
+    ),
+    "x_compliance": ("tweets.jsonl", _reshaped_lines(COMPLIANCE), _lines_are_told),
+    "opt_out": ("out.jsonl", _reshaped_lines(OPT_OUTS), _lines_are_told),
+    "opt_out_csv": (
+        "out.csv",
+        lambda chance: mutated(
+            ("\n".join([",".join(OPT_OUTS[0]), *(",".join(r.values()) for r in OPT_OUTS)])).encode(), chance
+        ),
+        _nothing_more,
+    ),
+    "csv": ("t.csv", lambda chance: mutated(CSV.encode(), chance), _marks_are_told),
+    "jsonl": ("t.jsonl", _reshaped_lines(RECORDS), _lines_are_told),
+    "gz": ("t.jsonl.gz", lambda chance: mutated(PACKED, chance), _nothing_more),
+    "parquet": ("t.parquet", _parquet, _nothing_more),
+    "tar": ("t.tar.gz", _tar, _nothing_more),
+}
+
+
+def _fuzz(name: str, seeds: range, folder: Path) -> None:
+    file_name, make, check = CASES[name]
+    path = folder / file_name
+    refusals: list[InputError] = []
+    for seed in seeds:
+        content = make(random.Random(f"{name} {seed}"))
+        path.write_bytes(content)
+        try:
+            rows = taken(path)
+        except InputError as error:
+            refusals.append(error)
+            continue
+        except Exception as error:
+            raise AssertionError(f"seed {seed} of {name}") from error
+        try:
+            check(name, content, rows)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed} of {name}: something was lost") from error
+    assert all(error.remedy and error.place for error in refusals)
+    assert len(refusals) < len(seeds) * 0.8, (
+        "most inputs were refused whole: the mutations are too crude to test anything"
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mutated_inputs(name: str, tmp_path: Path) -> None:
+    _fuzz(name, range(120), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_many_mutated_inputs(name: str, tmp_path: Path) -> None:
+    _fuzz(name, range(120, 10_120), tmp_path)
+
+
+def test_a_post_of_every_odd_shape_can_be_merged_with_a_good_one(square: Any, tmp_path: Path) -> None:
+    from townsquare.ingest import store
+
+    store.ensure(square)
+    path = tmp_path / "a.jsonl"
+    chance = random.Random(1)
+    path.write_bytes(_ndjson([_page(1), *(reshaped(_page(1), chance) for _ in range(300))]))
+    rows = taken(path)["post"]
+    table = merging.merged(square, pa.Table.from_pylist(rows, schema=POSTS))
+    assert table.schema.equals(POSTS)
+    assert account_js()
