@@ -23,6 +23,7 @@ from townsquare.errors import LockedError, ProofError, StorageError
 from townsquare.square import Square
 
 GENESIS = "0" * 64
+WAIT_SECONDS = 60.0
 
 metadata = sa.MetaData()
 entries_table = sa.Table(
@@ -67,8 +68,9 @@ def entry_hash(seq: int, at: str, kind: str, key: str | None, body: str, previou
 class Ledger:
     """An open ledger. Appends are serialised by the database, so several processes may write at once."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
+    def __init__(self, url: str, wait_seconds: float = WAIT_SECONDS) -> None:
+        options = {"timeout": wait_seconds} if url.startswith("sqlite") else {}
+        self._engine = sa.create_engine(url, connect_args=options)
         if url.startswith("sqlite"):
             _let_sqlite_lock_before_reading(self._engine)
         with self._engine.begin() as connection:
@@ -76,13 +78,17 @@ class Ledger:
 
     @classmethod
     @contextmanager
-    def open(cls, where: Square | str) -> Iterator[Ledger]:
-        """The ledger of a square (SQLite), or of any database that SQLAlchemy knows by URL."""
+    def open(cls, where: Square | str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[Ledger]:
+        """The ledger of a square (SQLite), or of any database that SQLAlchemy knows by URL.
+
+        `wait_seconds` is how long an append waits for another writer (SQLite). Raises ProofError for a
+        file that is no ledger, StorageError and LockedError.
+        """
         if isinstance(where, Square):
             where.ledger.mkdir(parents=True, exist_ok=True)
             where = f"sqlite:///{where.ledger / 'ledger.sqlite'}"
         with _database_errors_explained(where):
-            ledger = cls(where)
+            ledger = cls(where, wait_seconds)
             try:
                 yield ledger
             finally:
