@@ -189,7 +189,7 @@ def _lines_are_told(name: str, content: bytes, rows: Rows) -> None:
     assert wanted <= told | ({1} if name.endswith("page") else set())
 
 
-def _marks_are_told(_name: str, content: bytes, rows: Rows) -> None:
+def _marks_are_told(name: str, content: bytes, rows: Rows) -> None:
     """Every mark that is still in the input stands in some row, or a row says that the rest is lost."""
     if {row["reason"] for row in rows["quarantine"]} & LOSSES:
         return
@@ -199,6 +199,9 @@ def _marks_are_told(_name: str, content: bytes, rows: Rows) -> None:
         str(row.get(name)) for found in rows.values() for row in found for name in ("text", "text_raw", "raw")
     )
     lost = set(MARK.findall(content.decode("utf-8", errors="replace"))) - set(MARK.findall(told))
+    if name.endswith(".js"):  # two posts whose border was cut out are one JSON object: its last keys count
+        parts = content.split(b'"tweet"')
+        lost -= {mark.decode() for part in parts for mark in re.findall(rb"mark\d+x", part)[:-1]}
     # A cell that slid under another column, in a row that has its own place, is not a lost row.
     starts = {row["source_locator"].rpartition(":")[2] for found in rows.values() for row in found}
     assert not {mark for mark in lost if str(content[: content.index(mark.encode())].count(b"\n") + 1) not in starts}
