@@ -170,6 +170,16 @@ def test_no_post_passes_but_by_the_rules(
         assert next((name for name, refuses in rules if refuses), None) == reason
 
 
+@settings(max_examples=200, deadline=None)
+@given(events, st.sampled_from(PURPOSES))
+def test_who_is_out_is_who_said_so_last(events: list[dict[str, Any]], purpose: str) -> None:
+    happened = events_table([{**event, "target": "x:7"} for event in events], [])
+    out = opt_outs(happened, purpose)
+    assert out.authors == ({"x:7"} if is_out(happened.to_pylist(), "x:7", purpose) else set())
+    happened = events_table([{**event, "target": "post 0"} for event in events], ["x:1"])
+    assert opt_outs(happened, purpose).posts == ({"x:1"} if is_out(happened.to_pylist(), "x:1", purpose) else set())
+
+
 GRANT = Grant(id="g", grantor="A", grantee="B", purposes=("train", "retrieve"), sources=("*",))
 GOOD = {
     "network": "x",
