@@ -69,7 +69,7 @@ def _annotation(field: dataclasses.Field[Any], hint: Any, doc: str) -> Any:
     shown = field.default if field.default is not dataclasses.MISSING else None
     if shown not in (None, "", ()):
         default = ", ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
-        doc = f"{doc} [default: {default}]"
+        doc = f"{doc} (default: {default})"  # not in square brackets: help is rich markup, and drops those
     return Annotated[_kind(hint) | None, typer.Option(help=doc, show_default=False)]
 
 
