@@ -40,7 +40,7 @@ class Settings:
     path: tuple[Path, ...] = (Path("a"), Path("b"))
     """A path."""
     seed: int | None = None
-    """A number to start from."""
+    """A number to start from, as in [[seed]] or [seed]."""
     own: str = ""
     """What the command asks for itself."""
 
@@ -99,8 +99,9 @@ def test_help_comes_from_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     text = CliRunner().invoke(app({}), ["--help"]).output
     assert "How large it becomes." in text
-    assert "(default: small)" in text
-    assert "(default: a, b)" in text
+    assert "[default: small]" in text
+    assert "[default: a, b]" in text
+    assert "as in [[seed]] or [seed]." in text
     assert "What the command asks for itself" not in text
     assert "--settings" not in text
     assert field_docs(Settings)["count"] == "How many."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -66,11 +67,12 @@ def with_options(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Cal
 
 
 def _annotation(field: dataclasses.Field[Any], hint: Any, doc: str) -> Any:
+    """The option; its help is rich markup, in which words in square brackets would be lost unescaped."""
     shown = field.default if field.default is not dataclasses.MISSING else None
     if shown not in (None, "", ()):
         default = ", ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
-        doc = f"{doc} (default: {default})"  # not in square brackets: help is rich markup, and drops those
-    return Annotated[_kind(hint) | None, typer.Option(help=doc, show_default=False)]
+        doc = f"{doc} [default: {default}]"
+    return Annotated[_kind(hint) | None, typer.Option(help=escape(doc), show_default=False)]
 
 
 def _kind(hint: Any) -> Any:
