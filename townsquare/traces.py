@@ -13,7 +13,7 @@ def rows_holding(rows: Iterable[str | None], texts: Iterable[str]) -> list[bool]
     """For each row whether it holds any of the texts, whole, anywhere in it."""
     column = pl.Series(rows, dtype=pl.String)
     wanted = _wanted(texts)
-    if not wanted:
+    if not wanted or column.null_count() == len(column):
         return [False] * len(column)
     likely = column.str.contains_any(_beginnings(wanted)).fill_null(False)
     sure = pl.Series([False] * len(column), dtype=pl.Boolean)
@@ -25,7 +25,7 @@ def texts_held(rows: Iterable[str | None], texts: Iterable[str]) -> set[str]:
     """Those of the texts that stand whole, anywhere, in some row."""
     column = pl.Series(rows, dtype=pl.String)
     wanted = _wanted(texts)
-    if not wanted:
+    if not wanted or column.null_count() == len(column):
         return set()
     likely = column.filter(column.str.contains_any(_beginnings(wanted)).fill_null(False))
     if not len(likely):

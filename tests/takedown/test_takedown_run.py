@@ -48,7 +48,7 @@ def post(number: int, author: int = 100, text: str | None = None, **fields: Any)
 
 @pytest.fixture
 def filled(square: Square, tmp_path: Path) -> Square:
-    """Posts 1 to 9 of Ann, 11 to 13 of bob, and his repost of her first; ingested twice over, so that there are versions."""
+    """Posts 1 to 9 of Ann, 11 to 13 of bob, his repost of her first; ingested thrice, so that there are versions."""
     repost = post(14, 200, "RT @Ann: " + SECRET.format(1), referenced_tweets=[{"type": "retweeted", "id": "1000001"}])
     posts = [*(post(n) for n in range(1, 10)), *(post(n, 200, f"bob says {n} " * 5) for n in range(11, 14)), repost]
     for number, part in enumerate((posts[:6], posts[4:], posts)):

@@ -36,6 +36,8 @@ def _each(label: str, work: Callable[..., Counts]) -> Counts:
 
 def seen_by_runs(square: Square, uids: frozenset[str]) -> Counts:
     """For each training run, how many of the posts its weights have seen. These stay; they are named."""
+    if not any(square.runs.glob("*/")):  # without runs there is no need to load torch, which takes seconds
+        return {}
     from townsquare.train.copies import saw
 
     return saw(square, uids)
