@@ -118,6 +118,7 @@ def test_batch_results(
     wanted = {
         "tweets_result.jsonl": {("x:5", None, *about_posts)},
         "users_result.jsonl": {(None, "x:5", *about_users)} if about_users else {("x:5", None, *about_posts)},
+        "2024_posts.jsonl": {("x:5", None, *about_posts)},
         "result.jsonl": {("x:5", None, *about_posts)} | ({(None, "x:5", *about_users)} if about_users else set()),
     }
     for number, (name, expected) in enumerate(wanted.items()):

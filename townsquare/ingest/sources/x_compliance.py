@@ -23,7 +23,7 @@ TABLE = (
     ("trap", "a batch row with reason scrub_geo also says action delete, and means only the place"),
     (
         "trap",
-        "batch results of posts and of users look alike: unless the file's name says user or tweet, both are meant",
+        "batch results of posts and of users look alike: unless the file's name says users or posts, both are meant",
     ),
     ("quarantines", "lines that are no event"),
 )
@@ -36,6 +36,7 @@ BATCH_POST = {
     "deactivated": ("author_delete", True),
     "scrub_geo": ("scrub_geo", False),
 }
+USERS, POSTS = ("user", "account"), ("tweet", "post")
 ONLY_POSTS = ("bounced", "scrub_geo")
 STREAM = {
     "delete": ("delete", False),
@@ -130,10 +131,10 @@ def _batch(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
         return []
     when = _first_time(record, "redacted_at", "created_at")
     found = []
-    if _may_be(origin.member, "user") or reason in ONLY_POSTS:
+    if not _says(origin.member, USERS, POSTS) or reason in ONLY_POSTS:
         kind, reversible = BATCH_POST[reason]
         found.append(({"target_uid": uid}, kind, reversible))
-    if _may_be(origin.member, "tweet") and reason not in ONLY_POSTS:
+    if not _says(origin.member, POSTS, USERS) and reason not in ONLY_POSTS:
         kind, reversible = ("author_delete", True) if reason == "deleted" else BATCH_POST[reason]
         found.append(({"target_author": uid}, kind, reversible))
     return [
@@ -146,10 +147,10 @@ def _batch(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
     ]
 
 
-def _may_be(name: str, other: str) -> bool:
-    """Whether a file's name leaves it open that its ids are not of the `other` kind (user or tweet).
+def _says(name: str, wanted: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether a file's name has one of the wanted words and none of the others.
 
     Results about posts and about users look alike; only a name that says one of the two tells.
     """
-    says = {word for word in ("user", "tweet") if word in name.lower()}
-    return says != {other}
+    name = name.lower()
+    return any(word in name for word in wanted) and not any(word in name for word in others)
