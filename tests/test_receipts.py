@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,12 +199,16 @@ def test_a_disk_that_fills_while_a_stage_writes(square: Square, monkeypatch: pyt
 
 
 INGEST = """
+import resource
+import signal
 import sys
 from pathlib import Path
 from townsquare.errors import StorageError
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.run import run
 from townsquare.square import Square
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
     print(run(Square.open(sys.argv[1]), IngestConfig(paths=(Path(sys.argv[2]),))).counts["kept"])
 except StorageError as error:
@@ -218,12 +220,7 @@ def test_a_real_ingest_that_runs_out_of_space_says_so_and_can_be_run_again(squar
     posts = tmp_path / "posts.csv"
     posts.write_text("id,text\n" + "".join(f"{i},{os.urandom(200).hex()}\n" for i in range(3000)))
     command = [sys.executable, "-c", INGEST, str(square.root), str(posts)]
-
-    def limited() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, check=False)
+    done = subprocess.run([*command, "200000"], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("7 "), done.stderr
     assert not receipts.read_all(square)
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "3000\n"
+    assert subprocess.run([*command, "-1"], capture_output=True, text=True, check=True).stdout == "3000\n"

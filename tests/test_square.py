@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -240,20 +239,16 @@ def test_a_real_limit_on_file_sizes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
-    def limited() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
     code = (
-        "import sys; from pathlib import Path\n"
+        "import resource, signal, sys; from pathlib import Path\n"
         "from townsquare.errors import StorageError\n"
         "from townsquare.square import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try: write_atomically(Path(sys.argv[1]), bytes(1_000_000))\n"
         "except StorageError as error: print(error.message)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, preexec_fn=limited, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert "limit" in done.stdout
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -151,7 +151,7 @@ def why_not(  # noqa: PLR0911
     return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(posts, grants, events, st.sampled_from(PURPOSES))
 @example([], [], [], "train")
 def test_no_post_passes_but_by_the_rules(
@@ -170,7 +170,7 @@ def test_no_post_passes_but_by_the_rules(
         assert next((name for name, refuses in rules if refuses), None) == reason
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events, st.sampled_from(PURPOSES))
 def test_who_is_out_is_who_said_so_last(events: list[dict[str, Any]], purpose: str) -> None:
     happened = events_table([{**event, "target": "x:7"} for event in events], [])

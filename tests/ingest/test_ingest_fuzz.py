@@ -342,13 +342,13 @@ def _fuzz(name: str, seeds: range, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_mutated_inputs(name: str, tmp_path: Path) -> None:
-    _fuzz(name, range(120), tmp_path)
+    _fuzz(name, range(80), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_many_mutated_inputs(name: str, tmp_path: Path) -> None:
-    _fuzz(name, range(120, 10_120), tmp_path)
+    _fuzz(name, range(80, 10_080), tmp_path)
 
 
 def test_a_post_of_every_odd_shape_can_be_merged_with_a_good_one(square: Any, tmp_path: Path) -> None:
