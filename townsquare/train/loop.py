@@ -34,6 +34,14 @@ class Interrupted(Exception):
     """The run was asked to stop, and has saved where it was."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Where a decoder computes, and in which number type."""
+
+    number_type: torch.dtype
+    device: torch.device
+
+
 @dataclasses.dataclass
 class Plan:
     """What the loop needs to know. `matmul_flops_per_second` is this machine's measured rate, the yardstick."""
@@ -144,7 +152,7 @@ def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
     return (batch.part(start, start + rows) for start in range(0, len(batch.ids), rows))
 
 
-def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan) -> Tensor:
+def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
     """Cross-entropy in nats, summed over the targets that count."""
     device = plan.device
     ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
@@ -177,11 +185,11 @@ def measure_matmul(number_type: torch.dtype, device: torch.device) -> float:
 
 
 @torch.no_grad()
-def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan) -> tuple[float, int]:
+def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan | Numbers) -> tuple[float, int]:
     """Total cross-entropy in bits, and how many tokens it was taken over."""
     total, tokens = 0.0, 0
     for batch in batches:
-        for part in micro_batches(batch, plan.dial.model.vocab_size):
+        for part in micro_batches(batch, decoder.config.vocab_size):
             total += float(summed_loss(decoder, decoder.hidden, part, plan))
             tokens += int(part.counts.sum())
     return total / math.log(2), tokens

@@ -28,12 +28,12 @@ from townsquare.square import Square, write_atomically, write_json
 from townsquare.tokens import tables
 from townsquare.train.checkpoints import latest, load_checkpoint
 from townsquare.train.config import TrainConfig
-from townsquare.train.data import Documents, Order, read_documents, validation_batches
-from townsquare.train.loop import Interrupted, Plan, bits, measure_matmul, train
+from townsquare.train.data import Order, read_documents
+from townsquare.train.loop import Interrupted, Plan, measure_matmul, train
+from townsquare.train.scoring import bits_per_byte, held_out_documents
 
 KINDS = {"pretrain": "documents", "tune": "conversations"}
 CURVE_POINTS = 200
-VALIDATION_DOCUMENTS = 1000
 BF16_PAYS = 1.3  # times float32's speed, below which the exact type is the better one
 
 
@@ -221,15 +221,10 @@ def _results(
 
 def _validation(square: Square, config: TrainConfig, decoder: Decoder, plan: Plan) -> float | None:
     """Bits per UTF-8 byte of text that bears loss, on held-out shards; null when there are none."""
-    documents = read_documents(tables.shards(square, KINDS[config.objective], "validation"))
-    count = min(len(documents), VALIDATION_DOCUMENTS)
-    if not count:
+    documents = held_out_documents(tables.shards(square, KINDS[config.objective], "validation"))
+    if not len(documents):
         return None
-    stop = int(documents.offsets[count])
-    held_out = Documents(documents.ids[:stop], documents.loss[:stop], documents.offsets[: count + 1], documents.uids)
-    total, _ = bits(decoder, validation_batches(held_out, plan.dial.sequence_length, 16), plan)
-    token_bytes = tables.token_bytes(square)
-    return total / max(int(token_bytes[held_out.ids[held_out.loss]].sum()), 1)
+    return bits_per_byte(decoder, documents, tables.token_bytes(square), plan.dial.sequence_length, plan)
 
 
 @contextmanager
