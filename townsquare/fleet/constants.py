@@ -1,32 +1,60 @@
-"""The few numbers that are not arithmetic: how much of the hardware's rates a training step reaches."""
+"""The few numbers that are not arithmetic: what a training step makes of the hardware's rates. See constants.csv."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from townsquare.fleet.hardware import Gpu
+from townsquare.fleet.layout import Layout
+
+TABLE = Path(__file__).with_name("constants.csv")
+RESIDUALS = (0.80, 1.25)
+"""Measured over estimated step time: the 10th and the 90th percentile over published runs, groups left out in turn."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Constants:
-    """Shares and seconds, the same for every model."""
+class Shares:
+    """The constants that hold for one GPU kind and layout; arrays of them for many runs. Meanings: constants.csv."""
 
-    matmul_share: float = 0.90
-    """Of the best measured matrix-product rate, inside a training step: power limits and real layouts take the rest."""
-    attention_share: float = 0.50
-    """Flash attention's rate over the best measured bf16 matrix product's."""
-    memory_share: float = 0.75
-    """Of the rated memory bandwidth, in kernels that only move data."""
-    link_share: float = 0.70
-    """Of a link's rated bandwidth in one direction, in collective operations."""
-    tensor_exposed: float = 0.80
-    """Share of tensor-parallel communication that nothing hides."""
-    replica_exposed: float = 0.10
-    """Share of weight and gradient communication that costs time even where computation could hide it all."""
-    kernel_seconds: float = 4e-6
-    """Start of one kernel."""
-    hop_seconds: float = 5e-6
-    """Delay that one node adds to a collective operation that spans nodes."""
+    matmul_share: Any
+    traffic_share: Any
+    attention_share: Any
+    memory_share: Any
+    cast_share: Any
+    link_share: Any
+    tensor_exposed: Any
+    expert_exposed: Any
+    replica_exposed: Any
+    kernel_seconds: Any
+    hop_seconds: Any
+    step_seconds: Any
+    straggler_share: Any
 
 
-CONSTANTS = Constants()
-RESIDUALS = (0.80, 1.25)
-"""Measured over estimated step time: the 10th and the 90th percentile over published runs, groups left out in turn."""
+def keys(gpu: Gpu, layout: Layout) -> dict[str, tuple[str, str]]:
+    """For each field of Shares the (name, scope) of its row in constants.csv."""
+    scopes = {
+        "matmul_share": f"{gpu.architecture} {layout.number_type}",
+        "attention_share": f"{gpu.architecture} {layout.kernels}",
+        "memory_share": layout.kernels,
+        "tensor_exposed": layout.kernels,
+    }
+    return {field.name: (field.name, scopes.get(field.name, "")) for field in dataclasses.fields(Shares)}
+
+
+def shares(gpu: Gpu, layout: Layout, values: Mapping[tuple[str, str], float] | None = None) -> Shares:
+    """Look the constants up; `values` instead of constants.csv's."""
+    table = constants() if values is None else values
+    return Shares(**{name: table[key] for name, key in keys(gpu, layout).items()})
+
+
+@functools.cache
+def constants() -> dict[tuple[str, str], float]:
+    """(name, scope) to value."""
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return {(row["name"], row["scope"]): float(row["value"]) for row in csv.DictReader(file)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from townsquare.fleet.constants import CONSTANTS, RESIDUALS, Constants
+from townsquare.fleet.constants import RESIDUALS, shares
 from townsquare.fleet.hardware import Gpu
 from townsquare.fleet.layout import Layout
 from townsquare.fleet.memory import Memory, memory
 from townsquare.fleet.shape import Shape
-from townsquare.fleet.step_time import StepTime, step_time, work
+from townsquare.fleet.step_time import StepTime, step_time
+from townsquare.fleet.work import work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Estimate:
         }
 
 
-def estimate(job: Job, layout: Layout, gpu: Gpu, constants: Constants = CONSTANTS) -> Estimate:
+def estimate(job: Job, layout: Layout, gpu: Gpu) -> Estimate:
     """What the job takes in that layout, whether or not it fits in memory."""
     length, sequences = job.sequence_length, job.sequences_per_step
     return Estimate(
@@ -110,7 +111,7 @@ def estimate(job: Job, layout: Layout, gpu: Gpu, constants: Constants = CONSTANT
         layout=layout,
         gpu=gpu,
         memory=memory(job.shape, layout, length, sequences),
-        step=step_time(work(job.shape, layout, length, sequences, gpu), constants),
+        step=step_time(work(job.shape, layout, length, sequences, gpu), shares(gpu, layout)),
     )
 
 

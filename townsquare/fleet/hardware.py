@@ -18,6 +18,7 @@ class Gpu:
     """One GPU kind. Peaks are dense (no sparsity); None means unknown. Links count one direction of one GPU."""
 
     name: str
+    architecture: str
     memory_gb: float
     """Memory, in 10^9 bytes as makers print it."""
     memory_bandwidth_gb_s: float
@@ -91,6 +92,7 @@ def _gpu(row: dict[str, str]) -> Gpu:
 
     return Gpu(
         name=row["gpu"],
+        architecture=row["architecture"],
         memory_gb=float(row["memory_gb"]),
         memory_bandwidth_gb_s=float(row["memory_bandwidth_gb_s"]),
         peak_tflops=rates("", ("bf16", "fp8", "fp4")),

@@ -8,7 +8,10 @@ from typing import Literal
 from townsquare.errors import ConfigError
 
 Sharding = Literal["none", "optimizer", "full"]
-Recompute = Literal["none", "selective", "full"]
+Recompute = Literal["none", "selective", "half", "full"]
+Kernels = Literal["unfused", "flash", "fused"]
+"""unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
+fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo)."""
 NumberType = Literal["bf16", "fp8", "fp4"]
 
 
@@ -33,9 +36,13 @@ class Layout:
     micro_batch: int = 1
     """Sequences that pass through at once."""
     recompute: Recompute = "none"
-    """What the backward pass makes anew: nothing; attention scores; whole layers."""
+    """What the backward pass makes anew: nothing; attention scores; half of the layers; whole layers."""
     number_type: NumberType = "bf16"
     """Of the layers' matrix products. Weights are kept in bf16, optimizer state in float32."""
+    kernels: Kernels = "flash"
+    """Generation of the software, see `Kernels`."""
+    trains: Literal["all", "adapters"] = "all"
+    """Every parameter, or small adapters beside them (LoRA)."""
 
     def __post_init__(self) -> None:
         for field in ("data", "tensor", "pipeline", "interleave", "context", "expert", "micro_batch"):
@@ -61,5 +68,5 @@ class Layout:
             text += f" ({self.interleave} chunks a stage)"
         if self.expert > 1:
             text += f", experts over {self.expert}"
-        recompute = {"none": "", "selective": ", attention recomputed", "full": ", layers recomputed"}[self.recompute]
+        recompute = {"none": "", "selective": ", attention recomputed", "half": ", half recomputed", "full": ", layers recomputed"}[self.recompute]
         return f"{text}, {self.micro_batch} sequences at once{recompute}"
