@@ -22,6 +22,7 @@ class Shares:
     """The constants that hold for one GPU kind and layout; arrays of them for many runs. Meanings: constants.csv."""
 
     matmul_share: Any
+    narrow_share: Any
     traffic_share: Any
     attention_share: Any
     memory_share: Any
@@ -29,7 +30,9 @@ class Shares:
     link_share: Any
     tensor_exposed: Any
     expert_exposed: Any
-    replica_exposed: Any
+    gather_exposed: Any
+    exchange_exposed: Any
+    recompute_cost: Any
     kernel_seconds: Any
     hop_seconds: Any
     step_seconds: Any
@@ -39,10 +42,12 @@ class Shares:
 def keys(gpu: Gpu, layout: Layout) -> dict[str, tuple[str, str]]:
     """For each field of Shares the (name, scope) of its row in constants.csv."""
     scopes = {
-        "matmul_share": f"{gpu.architecture} {layout.number_type}",
+        "matmul_share": f"{gpu.architecture} {layout.kernels}",
+        "narrow_share": layout.number_type,
         "attention_share": f"{gpu.architecture} {layout.kernels}",
         "memory_share": layout.kernels,
         "tensor_exposed": layout.kernels,
+        "exchange_exposed": layout.kernels,
     }
     return {field.name: (field.name, scopes.get(field.name, "")) for field in dataclasses.fields(Shares)}
 

@@ -18,7 +18,8 @@ Key = tuple[str, str]
 Array = NDArray[np.float64]
 ROBUST = 0.10  # beyond this error a row pulls no harder
 PRIOR = 0.5  # a constant strays from its first value as far as a factor e^0.5 at the price of one row's robust error
-ROUNDS = 12
+LONGEST = 0.3  # step of a logarithm
+ROUNDS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +93,27 @@ def fit(measured: Measured, table: Sequence[Constant], start: Array | None = Non
         pull = measured.weights / np.maximum(np.abs(error), ROBUST)
         normal = jacobian.T @ (jacobian * pull[:, None]) + np.eye(len(theta)) * ROBUST / PRIOR**2
         slope = jacobian.T @ (pull * error) + (theta - prior) * ROBUST / PRIOR**2
-        step = np.clip(np.linalg.solve(normal, -slope), -0.3, 0.3)
-        theta = np.clip(theta + step, low, high)
+        theta = theta + _bounded_step(normal, slope, low - theta, high - theta)
     return np.exp(theta)
+
+
+def _bounded_step(normal: Array, slope: Array, low: Array, high: Array) -> Array:
+    """The step that solves the normal equations; a constant that would leave its bounds stays on them, and the others
+    are solved again."""
+    low, high = np.maximum(low, -LONGEST), np.minimum(high, LONGEST)
+    step = np.zeros_like(slope)
+    free = np.ones(len(slope), bool)
+    for _ in range(len(slope)):
+        rest = -slope[free] - normal[np.ix_(free, ~free)] @ step[~free]
+        step[free] = np.linalg.solve(normal[np.ix_(free, free)], rest)
+        beyond = free & ((step < low) | (step > high))
+        step = np.clip(step, low, high)
+        if not beyond.any():
+            break
+        free &= ~beyond
+        if not free.any():
+            break
+    return step
 
 
 def as_mapping(table: Sequence[Constant], values: Array) -> Mapping[Key, float]:

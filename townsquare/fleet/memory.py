@@ -37,8 +37,9 @@ class Memory:
         return max(parts, key=lambda name: parts[name]).removesuffix("_gb")
 
 
-def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step: int, trained: float = 1.0) -> Memory:
-    """What a step of that layout needs. `trained` is the share of parameters that learn (adapters: about 0)."""
+def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step: int) -> Memory:
+    """What a step of that layout needs."""
+    trained = 1.0 if layout.trains == "all" else 0.01  # adapters of rank 16 hold about 1 % of the parameters
     held, experts = held_parameters(shape, layout)
     everything = held + experts
     replicas = layout.data * layout.context

@@ -12,12 +12,16 @@ from pathlib import Path
 from townsquare.errors import ConfigError, InputError
 from townsquare.fleet.hardware import Gpu, gpu
 from townsquare.fleet.layout import Kernels, Layout, NumberType, Recompute, Sharding
+from townsquare.fleet.memory import memory
 from townsquare.fleet.shape import Shape
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 NEEDED = ("id", "group", "model", "gpu", "layers", "hidden", "seq_len", "global_batch_seqs", "num_gpus", "tp", "pp")
 FUSED = ("nemo", "megatron", "nvidia", "ngc", "primus", "mlperf", "pytorch")
 FLASH_FROM = "2022-10"  # flash attention came in May 2022 (arXiv 2205.14135) and into trainers that autumn
+
+
+DOUBT = 1.4  # times a GPU's memory, beyond which an estimate that a run should not have fitted is to be believed
 
 
 class Unusable(Exception):
@@ -77,6 +81,8 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
     step = _number(row, "step_time_s")
     memory = _number(row, "mem_gib_per_gpu") or _number(row, "mem_gib")
     oom = row.get("oom") == "yes"
+    if step is not None and not row.get("recompute") and not oom:
+        layout = _least_recompute(shape, layout, kind, length, sequences or layout.data)
     if not sequences:
         if memory is None and not oom:
             raise Unusable("global_batch_seqs not stated")
@@ -95,6 +101,17 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
         memory_gib=memory,
         out_of_memory=oom,
     )
+
+
+def _least_recompute(shape: Shape, layout: Layout, kind: Gpu, length: int, sequences: int) -> Layout:
+    """Where a row does not say what is recomputed: nothing, or what makes it fit, for it did run.
+
+    Mixtures recompute a few cheap parts, and a GPU that is joined to its host's memory sends activations there.
+    """
+    if shape.experts or kind.name.startswith("G"):
+        return layout
+    full = dataclasses.replace(layout, recompute="full")
+    return full if memory(shape, layout, length, sequences).total_gb > DOUBT * kind.memory_gb else layout
 
 
 def _integer(row: Mapping[str, str], column: str, default: int) -> int:

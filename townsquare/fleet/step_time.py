@@ -34,18 +34,21 @@ class StepTime:
 def step_time(work: Work, shares: Shares) -> StepTime:
     """The step that this work makes: elementwise, for one run or for arrays of runs."""
     c, m = shares, work.micro_batches
-    matmul = work.matmul_seconds / c.matmul_share + work.traffic_seconds / c.traffic_share
+    matmul = work.matmul_seconds / (c.matmul_share * c.narrow_share) + work.traffic_seconds / c.traffic_share
     attention = work.attention_seconds / c.attention_share
-    moved = work.memory_seconds / c.memory_share + work.cast_seconds / c.cast_share + work.kernels * c.kernel_seconds
+    moved = work.memory_seconds / c.memory_share + work.cast_seconds / c.cast_share
+    moved = moved + _beyond(work.kernels * c.kernel_seconds, matmul + attention + moved)
+    again = 1 + work.again / 3 * c.recompute_cost
+    matmul, attention, moved = matmul * again, attention * again, moved * again
     computed = matmul + attention + moved
     tensor = work.tensor_seconds / c.link_share * c.tensor_exposed
     expert = work.expert_seconds / c.link_share * c.expert_exposed
     context = _beyond(work.context_seconds / c.link_share, attention) + work.stage_seconds / c.link_share
     one = computed + tensor + expert + context
     gather = work.gather_seconds / c.link_share
-    exposed_gather = _beyond(gather, computed) + c.replica_exposed * gather
+    exposed_gather = _beyond(gather, computed) + c.gather_exposed * gather
     exchange = work.exchange_seconds / c.link_share
-    exposed_exchange = _beyond(exchange, one * work.overlap) + c.replica_exposed * exchange
+    exposed_exchange = _beyond(exchange, one * work.overlap) + c.exchange_exposed * exchange
     replica = m * exposed_gather + exposed_exchange + work.operations * work.nodes * c.hop_seconds
     bubble = work.bubble * one
     optimizer = work.optimizer_seconds / c.memory_share + c.step_seconds

@@ -12,6 +12,7 @@ from townsquare.fleet.memory import held_parameters
 from townsquare.fleet.shape import Shape
 
 KERNELS_PER_PASS = 13  # of one layer: norms, projections, rotation, attention, block, residuals
+KERNELS_PER_MIXTURE = 40  # routing, counting, sorting, exchanging, adding up
 OPTIMIZER_BYTES = 30  # a parameter: float32 gradient, weight and two moments read, the last three written, bf16 weight
 TILE = 128  # rows of a matrix product that a GPU computes at once: an expert's last tile is half empty on average
 AGAIN = {"none": 0.0, "selective": 0.0, "half": 0.5, "full": 1.0}  # forward passes made anew
@@ -36,6 +37,8 @@ class Work:
     context_seconds: Any
     stage_seconds: Any
     """Activations from one pipeline stage to the next."""
+    again: Any
+    """Share of the layers' forward pass that is made anew; the parts above are without it."""
     gather_seconds: Any
     """Weights gathered and gradients scattered for each micro-batch (full sharding)."""
     exchange_seconds: Any
@@ -68,11 +71,11 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
     held, experts = held_parameters(shape, layout)
     shards = layout.data * layout.context if layout.sharding != "none" else 1
     per_layer = {
-        "traffic_seconds": _traffic_bytes(shape, layout, tokens) * (3 + again) / 3 / bandwidth,
+        "traffic_seconds": _traffic_bytes(shape, layout, tokens) / bandwidth,
         "memory_seconds": _moved_bytes(shape, layout, sequence_length) * tokens / layout.tensor / bandwidth,
         "cast_seconds": _cast_bytes(shape, layout) * tokens / layout.tensor / bandwidth,
         "attention_seconds": _attention(shape, layout, sequence_length, gpu) * tokens / layout.tensor,
-        "kernels": KERNELS_PER_PASS * (3 + again),
+        "kernels": 3 * _kernels(shape, layout),
         "tensor_seconds": _tensor(shape, layout, gpu, tokens) * (2 + again) / 2,
         "expert_seconds": _expert(shape, layout, gpu, tokens) * (2 + again) / 2,
         "context_seconds": _context(shape, layout, gpu, tokens) * (3 + again) / 3,
@@ -83,9 +86,10 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
         matmul_seconds=_matmul(shape, layout, gpu, tokens, layers, heads),
         **scaled,
         stage_seconds=_stage(shape, layout, gpu, tokens),
+        again=again,
         gather_seconds=gather,
         exchange_seconds=exchange * learns,
-        overlap=0.0 if layout.kernels == "unfused" else 1.0,
+        overlap=0.0 if layout.kernels == "unfused" else 1 + (layout.pipeline - 1) / layout.interleave,
         operations=operations * (micro_batches if layout.sharding == "full" else learns),
         nodes=nodes if nodes > 1 else 0.0,
         doublings=math.log2(nodes),
@@ -106,15 +110,15 @@ def busiest_stage(shape: Shape, layout: Layout) -> tuple[float, float]:
 
 
 def _matmul(shape: Shape, layout: Layout, gpu: Gpu, tokens: float, layers: float, heads: float) -> float:
-    """Forward, both gradients (of frozen weights only one), and what is made anew."""
-    passes = (2 if layout.trains == "adapters" else 3) + AGAIN[layout.recompute]
+    """Forward and both gradients, of frozen weights only one."""
+    passes = 2 if layout.trains == "adapters" else 3
     experts = shape.experts_per_token * shape.block(shape.expert_width) * shape.expert_layers / shape.layers
     rest = (shape.matrices_per_token - shape.vocabulary * shape.hidden) / shape.layers - experts
     if experts:
         rows = tokens / layout.tensor * layout.expert * shape.experts_per_token / shape.experts
         experts *= 1 + TILE / 2 / rows
     inside = 2 * tokens * (rest + experts) / layout.tensor * passes * layers
-    head = 6 * tokens * shape.vocabulary * shape.hidden / layout.tensor * heads
+    head = 2 * passes * tokens * shape.vocabulary * shape.hidden / layout.tensor * heads
     return inside / (gpu.matmul_tflops(layout.number_type) * 1e12) + head / (gpu.matmul_tflops("bf16") * 1e12)
 
 
@@ -129,8 +133,9 @@ def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> float:
     activations = tokens * (3 * shape.hidden + 2 * shape.query_width + keys + inner * mlp) / layout.tensor
     dense = (shape.parameters - shape.routed_parameters - shape.embedding_parameters) / layout.tensor
     weights = (dense + shape.routed_parameters / layout.expert) / shape.layers
-    gradients = 0 if layout.trains == "adapters" else 8 * weights
-    return 3 * 2 * (activations + weights) + gradients
+    if layout.trains == "adapters":
+        return 2 * 2 * (activations + weights)
+    return 3 * 2 * (activations + weights) + 8 * weights
 
 
 def _moved_bytes(shape: Shape, layout: Layout, sequence_length: int) -> float:
@@ -144,9 +149,9 @@ def _moved_bytes(shape: Shape, layout: Layout, sequence_length: int) -> float:
         sorting = 8.0 * shape.hidden * shape.experts_per_token  # tokens in the experts' order and back
     rotary = 4 * (shape.query_width + shape.kv_heads * shape.head_dim)
     forward = 20 * shape.hidden + rotary + inner * widths + sorting
-    moved = (3 + AGAIN[layout.recompute]) * forward
+    moved = 3 * forward
     if layout.kernels == "unfused":  # scores are scaled, masked, normalised, dropped out: 12 bytes each a pass
-        passes = 3 + (1 if layout.recompute in ("selective", "full") else 0)
+        passes = 4 if layout.recompute == "selective" else 3
         moved += passes * 12 * shape.heads * sequence_length
     return moved
 
@@ -164,12 +169,19 @@ def _attention(shape: Shape, layout: Layout, sequence_length: int, gpu: Gpu) -> 
     """Seconds of a layer a token: a flash kernel skips the half that causality hides, and makes scores anew."""
     widths = shape.heads * (shape.head_dim + (shape.value_dim or shape.head_dim))
     forward = 2 * sequence_length * widths  # full square
-    again = AGAIN[layout.recompute]
     if layout.kernels == "unfused":
-        passes = 3 + (1 if layout.recompute == "selective" else again)
+        passes = 4.0 if layout.recompute == "selective" else 3.0
     else:
-        passes = (3.5 + again) / 2
+        passes = 3.5 / 2
     return forward * passes / (gpu.matmul_tflops("bf16") * 1e12)
+
+
+def _kernels(shape: Shape, layout: Layout) -> float:
+    """Of a layer and one pass: those of a mixture sort tokens, and start each local expert's products."""
+    if not shape.experts:
+        return KERNELS_PER_PASS
+    local = shape.experts / layout.expert
+    return KERNELS_PER_PASS + (KERNELS_PER_MIXTURE + 3 * local) * shape.expert_layers / shape.layers
 
 
 def _link(gpu: Gpu, ranks: float, beside: float = 1) -> float:
@@ -194,10 +206,12 @@ def _expert(shape: Shape, layout: Layout, gpu: Gpu, tokens: float) -> float:
     ranks = layout.expert
     if not shape.experts or ranks == 1:
         return 0.0
-    sent = tokens / layout.tensor * shape.experts_per_token * shape.hidden * 2
-    near = min(gpu.gpus_per_node / ranks, 1.0)
+    token_bytes = tokens / layout.tensor * shape.hidden * 2
+    nodes = max(ranks / gpu.gpus_per_node, 1.0)
+    far = (nodes - 1) * (1 - (1 - 1 / nodes) ** shape.experts_per_token)  # other nodes that a token goes to, once each
     inside = (gpu.node_link_gb_s or gpu.network_gb_s) * 1e9
-    seconds = max(sent * (1 - near) / (gpu.network_gb_s * 1e9), sent * (1 - 1 / ranks) / inside)
+    near = shape.experts_per_token * (1 - 1 / min(ranks, gpu.gpus_per_node))
+    seconds = token_bytes * max(far / (gpu.network_gb_s * 1e9), near / inside)
     return 4 * seconds * shape.expert_layers / shape.layers
 
 
@@ -229,4 +243,5 @@ def _replicas(shape: Shape, layout: Layout, gpu: Gpu) -> tuple[float, float, flo
     if layout.sharding == "full":
         scatters = 0 if layout.trains == "adapters" else 1
         return (2 + scatters) * 2 * seconds_a_byte, 0.0, 3 * layers  # bf16: gather forward, backward, scatter
-    return 0.0, (2 + 2) * seconds_a_byte, layers  # bf16 gradients out and weights back
+    weights = 1 if layout.kernels == "fused" and layout.number_type != "bf16" else 2
+    return 0.0, (2 + weights) * seconds_a_byte, layers  # bf16 gradients out, weights back
