@@ -13,9 +13,9 @@ from rich.console import Console
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import TownsquareError
 from townsquare.evaluate.config import EvaluateConfig
+from townsquare.export.config import ExportConfig
 from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
-from townsquare.model.config import ExportConfig
 from townsquare.options import with_options
 from townsquare.receipts import Receipt
 from townsquare.report.config import ReportConfig
