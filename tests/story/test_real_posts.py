@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from townsquare.serve import terminal
-from townsquare.serve.config import ServeConfig
 
 from townsquare.consent.grants import Grant, add_grant
 from townsquare.ingest import tables
 from townsquare.receipts import Receipt
+from townsquare.serve import terminal
+from townsquare.serve.config import ServeConfig
 from townsquare.square import Square
 
 SETTINGS = """\

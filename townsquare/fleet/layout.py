@@ -68,5 +68,10 @@ class Layout:
             text += f" ({self.interleave} chunks a stage)"
         if self.expert > 1:
             text += f", experts over {self.expert}"
-        recompute = {"none": "", "selective": ", attention recomputed", "half": ", half recomputed", "full": ", layers recomputed"}[self.recompute]
+        recompute = {
+            "none": "",
+            "selective": ", attention recomputed",
+            "half": ", half recomputed",
+            "full": ", layers recomputed",
+        }[self.recompute]
         return f"{text}, {self.micro_batch} sequences at once{recompute}"

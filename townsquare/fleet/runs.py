@@ -208,9 +208,9 @@ def _layout(row: Mapping[str, str], shape: Shape) -> Layout:
 def sharding(text: str) -> Sharding:
     """What a row's `dp_strategy` divides among replicas; Megatron's and NeMo's default where it is empty."""
     lower = text.lower()
-    if "fsdp" in lower and "fsdp=0" not in lower or "zero-3" in lower or "zero3" in lower:
+    if ("fsdp" in lower and "fsdp=0" not in lower) or "zero-3" in lower or "zero3" in lower:
         return "full"
-    if lower.startswith("ddp") and "optimizer" not in lower or "zero-0" in lower:
+    if (lower.startswith("ddp") and "optimizer" not in lower) or "zero-0" in lower:
         return "none"
     return "optimizer"
 
