@@ -60,7 +60,7 @@ def posts_input(square: Square) -> Input:
 def upsert_events(square: Square, table: pa.Table) -> None:
     """Record events (records.EVENTS), before or after the posts they name. A replay changes nothing."""
     store.ensure(square)
-    store.insert_missing(square, "events", table)
+    store.put_first(square, "events", table)
 
 
 def apply_events(square: Square) -> dict[str, int]:

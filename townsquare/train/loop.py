@@ -170,10 +170,22 @@ def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
     return same.tril_()[:, None]
 
 
-def measure_matmul(number_type: torch.dtype, device: torch.device) -> float:
+def number_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32.
+
+    It follows from what the machine is, not from how fast it is at the moment, so that runs repeat.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return torch.bfloat16 if native else torch.float32
+
+
+def measure_matmul(kind: torch.dtype, device: torch.device) -> float:
     """FLOP/s of a plain matrix product of 4096 × 1024 × 2048 on this machine: the yardstick of utilisation."""
-    a = torch.randn(4096, 1024, device=device).to(number_type)
-    b = torch.randn(1024, 2048, device=device).to(number_type)
+    a = torch.randn(4096, 1024, device=device).to(kind)
+    b = torch.randn(1024, 2048, device=device).to(kind)
     best = 0.0
     for _ in range(5):
         started = time.monotonic()
