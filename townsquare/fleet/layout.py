@@ -9,9 +9,10 @@ from townsquare.errors import ConfigError
 
 Sharding = Literal["none", "optimizer", "full"]
 Recompute = Literal["none", "selective", "half", "full"]
-Kernels = Literal["unfused", "flash", "fused"]
+Kernels = Literal["unfused", "flash", "fused", "overlapped"]
 """unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
-fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo)."""
+fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo). overlapped: and,
+inside a rack of NVLink, the experts' exchange within the kernels (Megatron-Core from mid 2026)."""
 NumberType = Literal["bf16", "fp8", "fp4"]
 
 
@@ -68,5 +69,10 @@ class Layout:
             text += f" ({self.interleave} chunks a stage)"
         if self.expert > 1:
             text += f", experts over {self.expert}"
-        recompute = {"none": "", "selective": ", attention recomputed", "half": ", half recomputed", "full": ", layers recomputed"}[self.recompute]
+        recompute = {
+            "none": "",
+            "selective": ", attention recomputed",
+            "half": ", half recomputed",
+            "full": ", layers recomputed",
+        }[self.recompute]
         return f"{text}, {self.micro_batch} sequences at once{recompute}"
