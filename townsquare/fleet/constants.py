@@ -30,6 +30,7 @@ class Shares:
     link_share: Any
     tensor_exposed: Any
     expert_exposed: Any
+    stage_exposed: Any
     gather_exposed: Any
     exchange_exposed: Any
     recompute_cost: Any
@@ -41,13 +42,16 @@ class Shares:
 
 def keys(gpu: Gpu, layout: Layout) -> dict[str, tuple[str, str]]:
     """For each field of Shares the (name, scope) of its row in constants.csv."""
+    generation = "fused" if layout.kernels == "overlapped" else layout.kernels
+    rack = layout.kernels if gpu.gpus_per_node > 8 else generation
     scopes = {
-        "matmul_share": f"{gpu.architecture} {layout.kernels}",
+        "expert_exposed": rack,
+        "matmul_share": f"{gpu.architecture} {generation}",
         "narrow_share": layout.number_type,
-        "attention_share": f"{gpu.architecture} {layout.kernels}",
-        "memory_share": layout.kernels,
-        "tensor_exposed": layout.kernels,
-        "exchange_exposed": layout.kernels,
+        "attention_share": f"{gpu.architecture} {generation}",
+        "memory_share": generation,
+        "tensor_exposed": generation,
+        "exchange_exposed": generation,
     }
     return {field.name: (field.name, scopes.get(field.name, "")) for field in dataclasses.fields(Shares)}
 

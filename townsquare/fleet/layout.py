@@ -9,9 +9,10 @@ from townsquare.errors import ConfigError
 
 Sharding = Literal["none", "optimizer", "full"]
 Recompute = Literal["none", "selective", "half", "full"]
-Kernels = Literal["unfused", "flash", "fused"]
+Kernels = Literal["unfused", "flash", "fused", "overlapped"]
 """unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
-fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo)."""
+fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo). overlapped: and,
+inside a rack of NVLink, the experts' exchange within the kernels (Megatron-Core from mid 2026)."""
 NumberType = Literal["bf16", "fp8", "fp4"]
 
 

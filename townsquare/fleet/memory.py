@@ -46,7 +46,7 @@ def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_ste
     expert_replicas = max(replicas * layout.tensor / layout.expert, 1)
     shared = held / replicas + experts / expert_replicas
     full = layout.sharding == "full"
-    weights = shared if full else everything
+    weights = shared if full and layout.pipeline == 1 else everything
     state = everything if layout.sharding == "none" else shared
     live = held_activations(shape, layout, sequence_length, sequences_per_step)
     tokens = layout.micro_batch * sequence_length / layout.context
@@ -54,7 +54,7 @@ def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_ste
     layer = everything / max(shape.layers / layout.pipeline, 1)
     gathered = 2 * 2 * layer if full else 0.0  # this layer and the next, in bf16
     tensors = Memory(
-        weights_gb=2 * weights / 1e9,
+        weights_gb=(1 if layout.trains == "adapters" and layout.number_type != "bf16" else 2) * weights / 1e9,
         gradients_gb=4 * weights * trained / 1e9,  # float32: the sum over micro-batches
         optimizer_gb=12 * state * trained / 1e9,  # Adam: float32 weights and two moments
         activations_gb=live / 1e9,
@@ -93,32 +93,33 @@ def held_activations(shape: Shape, layout: Layout, sequence_length: int, sequenc
     in_flight = min(micro_batches, stages * (1 + extra))
     layers = shape.layers / stages
     if layout.recompute == "full":
-        one = activation_bytes_per_token(shape, sequence_length, "none") * tokens / layout.tensor
+        one = activation_bytes_per_token(shape, layout, sequence_length) * tokens / layout.tensor
         return in_flight * layers * 2 * shape.hidden * tokens / layout.tensor + one
-    per_token = activation_bytes_per_token(shape, sequence_length, layout.recompute)
-    return in_flight * layers * per_token * tokens / layout.tensor
+    per_token = activation_bytes_per_token(shape, layout, sequence_length)
+    return in_flight * layers * per_token * tokens / layout.tensor * (0.5 if layout.recompute == "half" else 1.0)
 
 
-def activation_bytes_per_token(
-    shape: Shape, sequence_length: int, recompute: str, *, kept_scores: bool = False, dropout: bool = False
-) -> float:
-    """Bytes that one layer keeps for each token, in bf16.
+def activation_bytes_per_token(shape: Shape, layout: Layout, sequence_length: int) -> float:
+    """Bytes that one layer keeps for each token, in bf16, when it is not made anew.
 
     The terms of Korthikanti et al. (arXiv 2205.05198, equation 1) for any widths: 34 h and 5 a s for GPT with
-    dropout and kept scores. A flash kernel keeps no scores.
+    dropout and kept scores. A flash kernel keeps no scores; frozen matrices need not keep what they were given.
     """
     h, keys = shape.hidden, 2 * shape.kv_heads * shape.head_dim
     normed = 4 * h  # inputs of the two norms
     attention = 2 * h + 2 * (shape.query_width + keys) + 2 * shape.query_width  # in, queries keys values, out
     inner = 6 if shape.gated else 4
-    mlp: float = 2 * h + inner * shape.mlp_width
+    given = 2 * h
+    if layout.trains == "adapters":
+        inner, given = inner - 2, 0
+    mlp: float = given + inner * shape.mlp_width
     if shape.experts:
-        routed = shape.experts_per_token * (2 * h + inner * shape.expert_width)
-        mixture = 2 * h + routed + inner * shape.shared_width
+        routed = shape.experts_per_token * (given + inner * shape.expert_width)
+        mixture = given + routed + inner * shape.shared_width
         mlp = (mlp * shape.dense_layers + mixture * shape.expert_layers) / shape.layers
     kept = normed + attention + mlp
-    if dropout:
-        kept += 2 * h  # one byte a masked value, after attention and after the block
-    if kept_scores and recompute == "none":
-        kept += 5 * shape.heads * sequence_length
+    if layout.kernels == "unfused":
+        kept += 2 * h  # dropout's masks, after attention and after the block: a byte a value
+        if layout.recompute == "none":
+            kept += 5 * shape.heads * sequence_length
     return kept

@@ -17,6 +17,7 @@ from townsquare.fleet.shape import Shape
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 NEEDED = ("id", "group", "model", "gpu", "layers", "hidden", "seq_len", "global_batch_seqs", "num_gpus", "tp", "pp")
+OVERLAPPED_FROM = "2026-05"
 FUSED = ("nemo", "megatron", "nvidia", "ngc", "primus", "mlperf", "pytorch")
 FLASH_FROM = "2022-10"  # flash attention came in May 2022 (arXiv 2205.14135) and into trainers that autumn
 
@@ -229,12 +230,16 @@ def kernels(row: Mapping[str, str]) -> Kernels:
     if row.get("date") and row["date"] < FLASH_FROM:
         return "unfused"
     software = row.get("software", "").lower()
-    return "fused" if any(name in software for name in FUSED) else "flash"
+    if not any(name in software for name in FUSED):
+        return "flash"
+    return "overlapped" if row.get("date", "") >= OVERLAPPED_FROM else "fused"
 
 
 def number_type(text: str) -> NumberType:
-    """The layers' number type; of undecided rows the first named."""
+    """The layers' number type. Raises Unusable where it is not stated: it decides over a factor of two."""
     lower = text.lower()
+    if not lower or "not determined" in lower:
+        raise Unusable("number type not stated")
     return "fp8" if "fp8" in lower else "fp4" if "fp4" in lower else "bf16"
 
 
@@ -244,7 +249,8 @@ def published() -> dict[str, Shape]:
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         return {
             _plain(row["name"]): Shape(
-                **{key: int(value) for key, value in row.items() if key not in ("name", "source") and value}
+                **{key: int(value) for key, value in row.items() if key not in ("name", "source", "gated") and value},
+                gated=row["gated"] == "yes",
             )
             for row in csv.DictReader(file)
         }

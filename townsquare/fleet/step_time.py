@@ -43,7 +43,9 @@ def step_time(work: Work, shares: Shares) -> StepTime:
     computed = matmul + attention + moved
     tensor = work.tensor_seconds / c.link_share * c.tensor_exposed
     expert = work.expert_seconds / c.link_share * c.expert_exposed
-    context = _beyond(work.context_seconds / c.link_share, attention) + work.stage_seconds / c.link_share
+    context = (
+        _beyond(work.context_seconds / c.link_share, attention) + work.stage_seconds / c.link_share * c.stage_exposed
+    )
     one = computed + tensor + expert + context
     gather = work.gather_seconds / c.link_share
     exposed_gather = _beyond(gather, computed) + c.gather_exposed * gather

@@ -90,7 +90,7 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
         gather_seconds=gather,
         exchange_seconds=exchange * learns,
         overlap=0.0 if layout.kernels == "unfused" else 1 + (layout.pipeline - 1) / layout.interleave,
-        operations=operations * (micro_batches if layout.sharding == "full" else learns),
+        operations=operations * (micro_batches if gather else learns),
         nodes=nodes if nodes > 1 else 0.0,
         doublings=math.log2(nodes),
         micro_batches=micro_batches,
@@ -227,7 +227,7 @@ def _stage(shape: Shape, layout: Layout, gpu: Gpu, tokens: float) -> float:
     if layout.pipeline == 1:
         return 0.0
     sent = 2 * layout.interleave * tokens * shape.hidden * 2 / layout.tensor
-    return sent / _link(gpu, layout.pipeline, gpu.gpus_per_node)
+    return sent / _link(gpu, 2, layout.tensor * layout.context * layout.data)
 
 
 def _replicas(shape: Shape, layout: Layout, gpu: Gpu) -> tuple[float, float, float]:
@@ -240,8 +240,9 @@ def _replicas(shape: Shape, layout: Layout, gpu: Gpu) -> tuple[float, float, flo
     seconds_a_byte = held * (ranks - 1) / ranks / _link(gpu, ranks, beside)
     seconds_a_byte += experts * (expert_ranks - 1) / expert_ranks / _link(gpu, expert_ranks, layout.expert)
     layers = shape.layers / layout.pipeline
-    if layout.sharding == "full":
+    if layout.sharding == "full" and layout.pipeline == 1:
         scatters = 0 if layout.trains == "adapters" else 1
         return (2 + scatters) * 2 * seconds_a_byte, 0.0, 3 * layers  # bf16: gather forward, backward, scatter
-    weights = 1 if layout.kernels == "fused" and layout.number_type != "bf16" else 2
+    # Otherwise once a step; so do pipelines with full sharding, which keep gathered weights until all have passed.
+    weights = 1 if layout.kernels in ("fused", "overlapped") and layout.number_type != "bf16" else 2
     return 0.0, (2 + weights) * seconds_a_byte, layers  # bf16 gradients out, weights back
