@@ -57,7 +57,12 @@ def render(view: dict[str, Any], curves: dict[str, str]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        count=numbers.count, seconds=numbers.seconds, size=numbers.size, share=numbers.share, figure=numbers.figure
+        count=numbers.count,
+        moment=numbers.moment,
+        seconds=numbers.seconds,
+        size=numbers.size,
+        share=numbers.share,
+        figure=numbers.figure,
     )
     template = resources.files("townsquare.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     drawn = {name: Markup(svg) for name, svg in curves.items()}

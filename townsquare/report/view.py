@@ -16,7 +16,7 @@ STAGES = {
     "town": ("A town", "townsquare town"),
     "ingest": ("Posts come in", "townsquare ingest PATH"),
     "curate": ("Corpus", "townsquare curate"),
-    "tokens": ("Vocabulary, shards", "townsquare tokens"),
+    "tokens": ("Shards", "townsquare tokens"),
     "train": ("Training", "townsquare train"),
     "export": ("Model", "townsquare export --run NAME"),
     "index": ("Index", "townsquare index"),
@@ -25,6 +25,8 @@ STAGES = {
     "fleet": ("Fleet estimate", "townsquare fleet estimate"),
 }
 """The flow: each stage's title, and the command that runs it."""
+
+ABBREVIATIONS = {"gpu": "GPU", "gpus": "GPUs", "usd": "USD", "mwh": "MWh", "gb": "GB"}
 
 View = dict[str, Any]
 
@@ -74,14 +76,15 @@ def _said(stage: str, receipts: Sequence[Receipt]) -> str:
     if stage == "takedown":
         return f"{count(results.get('left'))} copies left"
     said = {
-        "tokens": ("{} tokens of vocabulary", results.get("vocabulary_size")),
+        "tokens": ("{} in the vocabulary", results.get("vocabulary_size")),
         "train": ("{} parameters", results.get("parameters")),
         "export": ("{} parameters", results.get("parameters")),
         "evaluate": ("{} tasks scored", counts.get("kept")),
         "index": ("{} posts", counts.get("kept", counts.get("seen"))),
         "town": ("{} posts", results.get("posts", counts.get("seen"))),
+        "fleet": ("{} parameters", results.get("model", {}).get("parameters")),
     }.get(stage, ("", None))
-    return said[0].format(count(said[1])) if said[1] is not None else "done"
+    return said[0].format(figure(said[1])) if said[1] is not None else "done"
 
 
 def funnel(ingests: Sequence[Receipt], curates: Sequence[Receipt]) -> list[View]:
@@ -100,7 +103,8 @@ def funnel(ingests: Sequence[Receipt], curates: Sequence[Receipt]) -> list[View]
             totals.update({key: receipt.counts.get(key, 0) for key in ("seen", "kept", "events")})
         rows = [("seen", totals["seen"], "whole"), ("kept", totals["kept"], "kept")]
         rows += [("events", totals["events"], "kept")] if totals["events"] else []
-        rows += [(f"{left_out}: {words(r)}", n, "out") for r, n in sorted(reasons.items(), key=lambda p: (-p[1], p[0]))]
+        rows += [(left_out, reasons.total(), "out")]
+        rows += [(words(reason), n, "reason") for reason, n in sorted(reasons.items(), key=lambda p: (-p[1], p[0]))]
         whole = max(totals["seen"], 1)
         parts.append(
             {
@@ -172,7 +176,7 @@ def _rows(values: View, prefix: str = "") -> list[tuple[str, str]]:
 
 def words(name: str) -> str:
     """A key as words."""
-    return name.replace("_", " ")
+    return " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
 
 
 def _best(view: View, task: str) -> View | None:
@@ -214,6 +218,7 @@ def _lead(view: View) -> str:
     if view["takedowns"]:
         times = len(view["takedowns"])
         left = sum(receipt.results.get("left", 0) for receipt in view["takedowns"])
-        outcome = "no copy of what they removed" if not left else f"{count(left)} copies of what they removed"
-        said.append(f"After {count(times)} {'takedown' if times == 1 else 'takedowns'} a search found {outcome}.")
+        gone = "the removed posts"
+        outcome = f"no copy of {gone}" if not left else f"{count(left)} copies of {gone}"
+        said.append(f"After {count(times)} {'takedown' if times == 1 else 'takedowns'}, a search found {outcome}.")
     return " ".join(said) or "Nothing has run in this square yet. The stages below say which command comes first."
