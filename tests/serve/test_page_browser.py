@@ -78,9 +78,8 @@ def test_a_conversation_with_citations(page: Browser) -> None:
     )
     assert "@ana@town.example" in page.text(".sources")
     assert "12 Mar 2026" in page.text(".asof")
-    assert page.evaluate("[...document.querySelectorAll('.own')].map((own) => own.firstChild.data)") == [
-        "Bring a coat."
-    ]
+    own = page.evaluate("[...document.querySelectorAll('.own')].map((own) => own.textContent)")
+    assert own == ["Bring a coat. (the model’s own words)"]
     assert "own words" in page.text(".legend")
     assert "Ask the square" not in page.text("main")
 
@@ -213,6 +212,16 @@ def test_a_cleared_conversation_can_be_brought_back(page: Browser) -> None:
     assert json.loads(page.evaluate(KEPT)) == []
     page.click("#undo")
     assert "The library on Mill Street" in page.text(".answer")
+
+
+@pytest.mark.parametrize(
+    "kept", ["{", "null", "7", "[null]", '[{"question": 5}]', '[{"question": "Hm?", "answer": {}}]']
+)
+def test_what_a_browser_kept_may_be_broken(page: Browser, served: tuple[FakeAssistant, str], kept: str) -> None:
+    page.evaluate(f"localStorage.setItem('townsquare.conversation', {json.dumps(kept)})")
+    reload(page, served[1])
+    ask(page)
+    page.wait_for(DONE)
 
 
 def test_the_keyboard_is_enough(page: Browser) -> None:

@@ -97,10 +97,16 @@ export class Turn {
   sentence(sentence, answer, cards) {
     if (sentence.removed) return [element("span", "removed", "[A sentence went with a post that was removed.]"), " "];
     const kind = sentence.supported ? (sentence.quoted ? "quoted" : "supported") : "own";
-    const made = element("span", answer.found ? kind : "", sentence.text);
+    const cited = answer.citations.filter((citation) => sentence.citations.includes(citation.number));
+    const marks = cited.map((citation) => this.mark(citation, cards.get(citation.uid)));
+    // The last word and its marks stay on one line, unless the word is too long for one.
+    const [, head, tail] = /^(.*?)(\S{0,20})$/s.exec(sentence.text);
+    const end = element("span", "together", tail);
+    end.append(...marks);
+    const made = element("span", answer.found ? kind : "", head);
+    made.append(end);
     if (kind === "own" && answer.found) made.append(element("span", "unseen", " (the model’s own words)"));
-    const marks = answer.citations.filter((citation) => sentence.citations.includes(citation.number));
-    return [made, ...marks.map((citation) => this.mark(citation, cards.get(citation.uid))), " "];
+    return [made, " "];
   }
 
   mark(citation, card) {
