@@ -119,7 +119,7 @@ class Noise:
             return []
         person = self.talker.other(original.person)
         text = change(original.text)
-        truth = {"lang": original.lang, "fact": original.fact, "version": original.version}
+        truth: dict[str, Any] = {"lang": original.lang, "fact": original.fact, "version": original.version}
         return [Post(person, text, kind, defects=(*original.defects, kind), quality=0.3, **truth)]
 
     def repost(self, now: float, recent: Sequence[Post]) -> Thread:
@@ -131,7 +131,11 @@ class Noise:
         cut = len(whole) > CUT_AT + 20
         text = whole[:CUT_AT].rstrip() + "…" if cut else whole
         original.reposts += 1
-        truth = {"fact": None if cut else original.fact, "version": original.version, "lang": original.lang}
+        truth: dict[str, Any] = {
+            "fact": None if cut else original.fact,
+            "version": original.version,
+            "lang": original.lang,
+        }
         defects = ("repost", "truncated") if cut else ("repost",)
         return [Post(person, text, "repost", defects=defects, repost=original, quality=0.0, **truth)]
 
@@ -149,7 +153,8 @@ class Noise:
     # People.
 
     def low_information(self, now: float, recent: Sequence[Post]) -> Thread:
-        draw, links = self.random(), ()
+        links: tuple[str, ...] = ()
+        draw = self.random()
         if draw < 0.5:
             text = "".join(self.pick(self.low["emoji"]) for _ in range(1 + int(self.random() * 5)))
         elif draw < 0.7:
@@ -174,7 +179,8 @@ class Noise:
 
     def toxic(self, now: float, recent: Sequence[Post]) -> Thread:
         slots = self.talker.slots()
-        slots["thing"] = slots[self.pick(("dish", "plant", "pet", "film", "sport", "weather", "venue", "shop", "book"))]
+        thing = self.pick(("dish", "plant", "pet", "film", "sport", "venue", "shop", "book"))
+        slots["thing"] = slots[thing] if thing in ("venue", "shop", "sport") else f"your {slots[thing]}"
         parent = self._copied(recent) if self.random() < 0.6 else None
         slots["to"] = parent.person.first if parent else slots["friend"]
         text = self.talker.say(self.banks["toxic"], slots)
@@ -201,7 +207,7 @@ class Noise:
 
     def orphan(self, now: float, recent: Sequence[Post]) -> Thread:
         """An answer to a post that nobody has."""
-        topic, mood, words = self.pick(self.talker.talk.topics)
+        _, mood, words = self.pick(self.talker.talk.topics)
         slots, person = self.talker.slots(), self.talker.someone()
         text = self.talker.say(words["replies"], self.talker.about(slots, self.talker.other(person)))
         post = self.talker.post(person, text, "reply", mood, defects=("missing_parent",))

@@ -56,11 +56,9 @@ def read_expected(square: Square) -> list[dict[str, Any]]:
 
 def read_questions(square: Square) -> list[Question]:
     """The held-out questions, answerable ones first."""
-    tuples = ("answers", "evidence", "authors")
-    return [
-        Question(**{key: tuple(value) if key in tuples else value for key, value in line.items()})
-        for line in _lines(square.town / "truth" / "questions.jsonl")
-    ]
+    lines = _lines(square.town / "truth" / "questions.jsonl")
+    lists = ("answers", "evidence", "authors")
+    return [Question(**{**line, **{name: tuple(line[name]) for name in lists}}) for line in lines]
 
 
 def takedown_candidate(square: Square) -> Question:

@@ -42,17 +42,17 @@ class Talker:
 
     def __init__(self, world: World, talk: Talk, random: Random) -> None:
         self.world, self.talk = world, talk
-        self.random: Callable[[], float] = random.random
+        self.source, self.random = random, random.random
         self.words = {
             **talk.words,
             "street": world.streets, "venue": world.places, "shop": world.subjects["shop"],
             "friend": [person.name for person in world.people[:2000]],
         }  # fmt: skip
         self.tag = world.town
-        self.kinds: list[tuple[float, Callable[[float], Thread]]] = [
-            (0.34, self.statement), (0.54, self.question), (0.84, self.daily), (0.90, self.debate), (0.94, self.joke),
-            (1.0, self.story),
-        ]  # fmt: skip
+        self.kinds: tuple[tuple[float, Callable[[float], Thread]], ...] = (
+            (0.38, self.statement), (0.58, self.question), (0.60, self.dispute), (0.84, self.daily),
+            (0.90, self.debate), (0.94, self.joke), (1.0, self.story),
+        )  # fmt: skip
 
     def thread(self, now: float) -> Thread:
         """A conversation at a fraction of the time span."""
@@ -129,7 +129,7 @@ class Talker:
     def statement(self, now: float) -> Thread:
         fact, version = self.fact(now)
         person = self.teller(fact)
-        text = self.told(fact, version, self.talk.frames["openers"])
+        text = self.told(fact, version, self.talk.frames["own" if fact.owner else "openers"])
         posts = [self.post(person, text, "statement", fact=fact, version=version, quality=2.0)]
         slots = self.slots()
         if self.random() < 0.25:
@@ -159,7 +159,7 @@ class Talker:
         if not fact.silent and self.random() < 0.85:
             for _ in range(1 + (self.random() < 0.35 and fact.owner is None)):
                 helper = fact.owner or self.other(asker)
-                told = self.told(fact, version, self.talk.frames["answers"])
+                told = self.told(fact, version, self.talk.frames["own" if fact.owner else "answers"])
                 truth = {"fact": fact, "version": version, "quality": 4.0}
                 posts.append(self.reply_to(posts[0], helper, told, "answer", **truth))
             if self.random() < 0.6:
@@ -189,7 +189,7 @@ class Talker:
         return slots
 
     def daily(self, now: float) -> Thread:
-        topic, mood, words = self.pick(self.talk.topics)
+        _, mood, words = self.pick(self.talk.topics)
         person, slots = self.someone(), self.slots()
         text = self.say(words["events"], slots)
         if self.random() < 0.65:
@@ -225,20 +225,45 @@ class Talker:
             here, there = there, here
 
     def debate(self, now: float) -> Thread:
+        """Two or three people with two views; nobody answers themselves, and no argument comes twice."""
         issue, words = self.pick(self.talk.issues), self.talk.banks["debates"]
         slots, first = self.slots(), self.someone()
         sides = [first, self.other(first), self.other(first)]
         posts = [self.post(first, self.say(issue["opens"], slots), "debate")]
+        used: set[str] = set()
         for turn in range(2 + int(self.random() * (DEEPEST - 3))):
-            person = sides[(turn + 1) % (2 + (turn % 3 == 2))]
-            slots = self.about(slots, posts[-1].person)
+            parent = posts[-1] if self.random() < 0.8 else posts[0]
+            person = sides[(turn + 1) % 2 + (turn % 5 == 4)]
+            slots = self.about(slots, parent.person)
             argument = self.say(issue["pro" if turn % 2 else "con"], slots)
+            if argument in used or person is parent.person:
+                continue
+            used.add(argument)
             if self.random() < 0.85:
                 argument = f"{self.say(words['stances'], slots)} {argument}"
             if self.random() < 0.4:
                 argument = self.join(argument, self.say(words["ends"], slots))
-            parent = posts[-1] if self.random() < 0.8 else posts[0]
-            posts.append(self.reply_to(parent, person, argument, "debate", "bad", quality=1.0))
+            posts.append(self.reply_to(parent, person, argument, "debate", "bad"))
+        return posts
+
+    def dispute(self, now: float) -> Thread:
+        """Somebody has a fact wrong, somebody else puts it right."""
+        fact, version = self.fact(now)
+        forms = self.world.another(fact, self.source)
+        if fact.owner is not None or forms is None:
+            return self.statement(now)
+        person, slots, frames = self.someone(), self.slots(), self.talk.frames
+        core = self.pick(self.talk.facts[fact.attribute]["statements"]) % {**fact.slots, "v": self.pick(forms)}
+        wrong = f"{self.say(frames['openers'], slots)} {core}"
+        posts = [self.post(person, wrong, "mistake", defects=("mistaken",), quality=0.4)]
+        helper = self.other(person)
+        right = self.told(fact, version, None)
+        right = f"{self.say(frames['disputes'], self.about(slots, person))} {right}"
+        truth: dict[str, Any] = {"fact": fact, "version": version, "quality": 4.0}
+        posts.append(self.reply_to(posts[0], helper, right, "answer", **truth))
+        if self.random() < 0.6:
+            sorry = self.say(frames["concedes"], self.about(slots, helper))
+            posts.append(self.reply_to(posts[-1], person, sorry, "reply"))
         return posts
 
     def joke(self, now: float) -> Thread:
@@ -255,7 +280,7 @@ class Talker:
 
     def story(self, now: float) -> Thread:
         """One person's own thread, or one long post."""
-        topic, mood, words = self.pick(self.talk.topics)
+        _, mood, words = self.pick(self.talk.topics)
         person, slots = self.someone(), self.slots()
         parts = [self.say(words["events"], slots)] + [self.say(words["more"], slots) for _ in range(2)]
         parts.insert(2, self.say(words["events"], slots))

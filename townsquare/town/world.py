@@ -142,7 +142,7 @@ class World:
         self._give_standings(posts)
         self.spammers = [Person(count + i, self.names, random, "spammer") for i in range(max(16, posts // 400))]
         self.bots = [Person(count + 10**6 + i, self.names, random, "bot") for i in range(2 + posts // 20_000)]
-        facts = min(MOST_FACTS, max(160, posts // 20))
+        facts = min(MOST_FACTS, max(160, posts // 40))
         self.streets = [self.names.thing(f"%s {random.choice(STREETS)}") for _ in range(max(16, facts // 20))]
         self.places = [self.names.thing(f"%s {random.choice(PLACES)}") for _ in range(max(16, facts // 25))]
         self.subjects: dict[str, list[str]] = {kind: [] for kind in ATTRIBUTES}
@@ -177,10 +177,10 @@ class World:
         known = ATTRIBUTES[kind]
         chosen = random.sample(list(known), FACTS_OF[kind])
         for place, attribute in enumerate(chosen):
-            forms = self._draw(known[attribute])
+            forms = self._draw(known[attribute], random)
             versions = [(since, forms)]
             if attribute not in UNCHANGING and until == NEVER and random.random() < 0.07:
-                again = self._draw(known[attribute])
+                again = self._draw(known[attribute], random)
                 if again[0] != forms[0]:
                     versions.append((0.3 + 0.35 * random.random(), again))
             number = len(self.facts)
@@ -213,8 +213,12 @@ class World:
             if person.standing == "good" and person.home == "x_api_v2":
                 return person
 
-    def _draw(self, kind: str) -> Forms:
-        random = self.random
+    def another(self, fact: Fact, random: Random) -> Forms | None:
+        """A value of the same kind that is not the fact's, for somebody who remembers wrongly."""
+        forms = self._draw(ATTRIBUTES[fact.kind][fact.attribute], random)
+        return None if forms[0] in {known[0] for _, known in fact.versions} else forms
+
+    def _draw(self, kind: str, random: Random) -> Forms:
         if kind in values.DRAWS:
             return values.DRAWS[kind](random)
         if kind == "person":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from io import TextIOWrapper
-from json.encoder import encode_basestring as quoted  # type: ignore[attr-defined]
+from json.encoder import encode_basestring as quoted
 from pathlib import Path
 
 from townsquare.town.formats import Expected, escaped, iso, short_link
