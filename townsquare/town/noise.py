@@ -115,7 +115,7 @@ class Noise:
 
     def _copy(self, recent: Sequence[Post], kind: str, change: Callable[[str], str]) -> Thread:
         original = self._copied(recent)
-        if original is None or len(original.text) < SHORTEST_COPIED or original.links or original.secrets:
+        if original is None or len(original.text) < SHORTEST_COPIED or original.links or original.kind == "ask":
             return []
         person = self.talker.other(original.person)
         text = change(original.text)

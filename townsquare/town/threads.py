@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -13,6 +13,8 @@ from townsquare.town.world import Fact, Person, World
 
 Thread = list[Post]
 DEEPEST = 10
+NEWS_SHARE = 0.12
+"""How much of what is told is about things that have changed: they are news."""
 SIDE_NOTES = ("when", "duration", "day", "drink", "food")
 """Slots that each speaker fills anew; the rest of a thread's slots are what it is about."""
 CONNECT = (". ", ". ", "! ", ", ", " - ", "... ")
@@ -37,6 +39,11 @@ class Talk:
         self.banks = {part: {k: bank(v) for k, v in entry.items()} for part, entry in talk.items()}
 
 
+def mixed(names: Sequence[str], common: Sequence[str]) -> list[str]:
+    """The names, with common words twice as often."""
+    return [*names, *(list(common) * (1 + 2 * len(names) // len(common)))]
+
+
 class Talker:
     """Makes conversations about a world, drawing from one random stream."""
 
@@ -45,12 +52,13 @@ class Talker:
         self.source, self.random = random, random.random
         self.words = {
             **talk.words,
-            "street": world.streets, "venue": world.places, "shop": world.subjects["shop"],
+            "street": world.streets, "venue": mixed(world.places, talk.words["any_venue"]),
+            "shop": mixed(world.subjects["shop"], talk.words["any_shop"]),
             "friend": [person.name for person in world.people[:2000]],
         }  # fmt: skip
         self.tag = world.town
         self.kinds: tuple[tuple[float, Callable[[float], Thread]], ...] = (
-            (0.38, self.statement), (0.58, self.question), (0.60, self.dispute), (0.84, self.daily),
+            (0.40, self.statement), (0.58, self.question), (0.60, self.dispute), (0.84, self.daily),
             (0.90, self.debate), (0.94, self.joke), (1.0, self.story),
         )  # fmt: skip
 
@@ -101,7 +109,10 @@ class Talker:
     def fact(self, now: float) -> tuple[Fact, int]:
         """A fact that can be told now, and its version."""
         while True:
-            fact = self.pick(self.world.stated)
+            news = self.random() < NEWS_SHARE and self.world.changing
+            fact = self.pick(self.world.changing if news else self.world.stated)
+            if news and fact.version(now) != len(fact.versions) - 1:
+                continue
             version = fact.version(now)
             if version >= 0:
                 return fact, version
@@ -148,8 +159,7 @@ class Talker:
         if asker is fact.owner:
             asker = self.other(asker)
         slots = self.slots()
-        clause = self.pick(self.talk.facts[fact.attribute]["clauses"]) % fact.slots
-        slots["clause"] = clause
+        slots["clause"] = self.pick(self.talk.facts[fact.attribute]["clauses"]) % self.nicknamed(fact)
         text = self.say(self.talk.frames["asks"], slots)
         if self.random() < 0.6:
             text = self.join(text, self.say(self.talk.frames["ask_extras"], slots))
@@ -168,6 +178,12 @@ class Talker:
                     welcome = self.say(self.talk.banks["welcome"]["bodies"], self.about(slots, asker))
                     posts.append(self.reply_to(posts[-1], posts[-2].person, welcome, "reply"))
         return posts
+
+    def nicknamed(self, fact: Fact) -> dict[str, str]:
+        """The fact's slots, half the time with names cut short, as people do who ask: "when does Brindlewick open"."""
+        if self.random() < 0.5:
+            return fact.slots
+        return {name: value.split(" ")[0] if name in ("n", "rival") else value for name, value in fact.slots.items()}
 
     def unhelpful(self, parent: Post, slots: Slots) -> Post:
         text = self.say(self.talk.banks["unhelpful"]["bodies"], self.about(slots, parent.person))

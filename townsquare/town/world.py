@@ -151,6 +151,7 @@ class World:
             self._add_thing(random.choices(list(SHARES), list(SHARES.values()))[0])
         self.stated = [fact for fact in self.facts if not fact.silent]
         random.shuffle(self.stated)
+        self.changing = [fact for fact in self.stated if len(fact.versions) > 1]
 
     def _befriend(self) -> None:
         random, count = self.random, len(self.people)
@@ -182,7 +183,7 @@ class World:
             if attribute not in UNCHANGING and until == NEVER and random.random() < 0.07:
                 again = self._draw(known[attribute], random)
                 if again[0] != forms[0]:
-                    versions.append((0.3 + 0.35 * random.random(), again))
+                    versions.append((0.1 + 0.3 * random.random(), again))
             number = len(self.facts)
             silent = owner is None and place == len(chosen) - 1 and len(chosen) > 1 and number % 9 == 2
             self.facts.append(Fact(number, attribute, kind, slots["n"], slots, tuple(versions), until, owner, silent))
