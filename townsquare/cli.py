@@ -353,3 +353,7 @@ def demo(
 def main() -> None:
     """The `townsquare` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()
