@@ -11,6 +11,7 @@ from townsquare.dial import parameters_of
 from townsquare.fleet.config import EstimateConfig
 from townsquare.fleet.estimate import Job
 from townsquare.fleet.hardware import Gpu, gpu
+from townsquare.fleet.layout import Layout
 from townsquare.fleet.search import by_dial, fastest, largest
 from townsquare.fleet.shape import from_model, read_huggingface
 from townsquare.model.config import ModelConfig
@@ -45,8 +46,9 @@ def run(square: Square, config: EstimateConfig) -> Receipt:
 def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str, Any]:
     """The estimate asked for, and in words what was asked."""
     tokens = float(parameters_of(config.tokens)) if config.tokens else None
+    like = Layout(number_type=config.number_type, kernels=config.software)
     if config.model is None and config.size is None:
-        found = largest(kind, config.gpus, config.days, vocabulary_size, config.number_type)
+        found = largest(kind, config.gpus, config.days, vocabulary_size, like)
         asked = (
             f"the largest model that {config.gpus:,} {kind.name} train in {config.days:g} days, 20 tokens a parameter"
         )
@@ -55,7 +57,7 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
             job, name = _job_of_file(config, tokens), str(config.model)
         else:
             job, name = by_dial(config.size or "", vocabulary_size, tokens)[0], str(config.size)
-        found = fastest(job, kind, config.gpus, config.number_type)
+        found = fastest(job, kind, config.gpus, like)
         asked = f"{name} on {config.gpus:,} {kind.name}"
     used = found.layout.gpus
     remark = f"{used:,} of {config.gpus:,} GPUs have work"

@@ -15,6 +15,7 @@ from townsquare.fleet.layout import Kernels, Layout, NumberType, Recompute, Shar
 from townsquare.fleet.memory import memory
 from townsquare.fleet.shape import Shape
 
+WORDS = ("name", "gated", "source")  # columns of published.csv that are no counts
 PUBLISHED = Path(__file__).with_name("published.csv")
 NEEDED = ("id", "group", "model", "gpu", "layers", "hidden", "seq_len", "global_batch_seqs", "num_gpus", "tp", "pp")
 OVERLAPPED_FROM = "2026-05"
@@ -88,6 +89,8 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
         if memory is None and not oom:
             raise Unusable("global_batch_seqs not stated")
         sequences = layout.data * layout.micro_batch * 4 * layout.pipeline
+    if sequences < layout.data:
+        raise Unusable("batch smaller than the replicas")
     if step is None and memory is None and not oom:
         raise Unusable("neither step time nor memory stated")
     return MeasuredRun(
@@ -197,9 +200,10 @@ def _layout(row: Mapping[str, str], shape: Shape) -> Layout:
             expert=min(expert, data * context * tensor),
             sharding=sharding(row.get("dp_strategy", "")),
             micro_batch=_integer(row, "micro_batch", 1),
-            recompute=recompute(row.get("recompute", "")),
+            recompute=recompute(row),
             number_type=number_type(row.get("precision", "")),
             kernels=kernels(row),
+            splits_sequence=kernels(row) != "unfused" or "SP" in row.get("recompute", ""),
             trains="adapters" if row.get("task") == "lora" else "all",
         )
     except ConfigError:
@@ -216,13 +220,14 @@ def sharding(text: str) -> Sharding:
     return "optimizer"
 
 
-def recompute(text: str) -> Recompute:
-    """A row's `recompute`. torchtitan's selective kinds make every second layer or product anew."""
+def recompute(row: Mapping[str, str]) -> Recompute:
+    """A row's `recompute`. Beside a flash kernel, selective is torchtitan's: every second product or layer."""
+    text = row.get("recompute", "")
     if text.startswith("full"):
         return "full"
-    if "op" in text or "every other" in text:
-        return "half"
-    return "selective" if text.startswith("selective") else "none"
+    if not text.startswith("selective") or "layernorm" in text:
+        return "none"
+    return "selective" if kernels(row) == "unfused" else "half"
 
 
 def kernels(row: Mapping[str, str]) -> Kernels:
@@ -248,8 +253,8 @@ def published() -> dict[str, Shape]:
     """Shapes whose widths rows do not print, by plain name."""
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         return {
-            _plain(row["name"]): Shape(
-                **{key: int(value) for key, value in row.items() if key not in ("name", "source", "gated") and value},
+            _plain(row["name"]): dataclasses.replace(
+                Shape(**{key: int(value) for key, value in row.items() if key not in WORDS and value}),
                 gated=row["gated"] == "yes",
             )
             for row in csv.DictReader(file)
