@@ -11,9 +11,24 @@ from townsquare.model.cost import parameters, training_flops_per_token
 from townsquare.model.decoder import Decoder
 
 SHAPES = {
-    "multi-head tied": dict(num_attention_heads=4, num_key_value_heads=4, head_dim=16, tie_word_embeddings=True),
-    "grouped untied": dict(num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=False),
-    "one key head, wide": dict(num_attention_heads=3, num_key_value_heads=1, head_dim=32, tie_word_embeddings=True),
+    "multi-head tied": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+    },
+    "grouped untied": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "tie_word_embeddings": False,
+    },
+    "one key head, wide": {
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "tie_word_embeddings": True,
+    },
 }
 
 

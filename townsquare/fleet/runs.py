@@ -254,7 +254,7 @@ def published() -> dict[str, Shape]:
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         return {
             _plain(row["name"]): dataclasses.replace(
-                Shape(**{key: int(value) for key, value in row.items() if key not in WORDS and value}),
+                Shape(**{key: int(value) for key, value in row.items() if key not in WORDS and value}),  # type: ignore[arg-type]
                 gated=row["gated"] == "yes",
             )
             for row in csv.DictReader(file)
