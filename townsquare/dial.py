@@ -134,8 +134,8 @@ def _shape(budget: int) -> tuple[int, int]:
     """Layers and width nearest to the budget, at 12 layers width² and a width of 64 a layer or a little off it."""
     choices = [
         (layers, heads * HEAD_DIM)
-        for layers in range(2, 129)
-        for heads in range(2, 257)
+        for layers in range(2, 209)
+        for heads in range(2, 313)
         if 0.75 <= heads * HEAD_DIM / (ASPECT * layers) <= 1.5
     ]
     best = min(choices, key=lambda shape: (abs(12 * shape[0] * shape[1] ** 2 - budget), shape))

@@ -56,7 +56,8 @@ def refusals(posts: pa.Table, *, grants: Sequence[Grant], opted_out: OptOuts, pu
     """For each row the first reason why it may not be used for `purpose`, or null where it may.
 
     `posts` has at least COLUMNS of records.POSTS. Reasons, in the order in which they speak: deleted,
-    suppressed, no_grant, not_public, withheld, opted_out, denied_by_author, repost, truncated.
+    suppressed, no_grant, not_public, withheld, opted_out, unknown_original; and for train and tune
+    denied_by_author, repost, truncated.
     """
     frame = pl.DataFrame(pl.from_arrow(posts.select(list(COLUMNS))))
     spoken = pl.coalesce(
@@ -90,10 +91,12 @@ def _rules(grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.dat
             author.is_in(sorted(opted_out.authors)).fill_null(False) | pl.col("uid").is_in(sorted(opted_out.posts)),
         ),
     ]
+    # A repost whose original is unknown carries words of somebody whose takedown could not find it.
+    rules.append(("unknown_original", pl.col("repost_of").is_null() & pl.col("repost_of_author").is_not_null()))
     if purpose in LEARNING:
         rules += [
             ("denied_by_author", pl.col("consent_intent").fill_null("undefined") == "deny"),
-            ("repost", pl.col("repost_of").is_not_null() | pl.col("repost_of_author").is_not_null()),
+            ("repost", pl.col("repost_of").is_not_null()),
             ("truncated", pl.col("text_status").is_in(["truncated", "missing"])),
         ]
     return rules
