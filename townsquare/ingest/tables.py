@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare import receipts
 from townsquare.errors import StaleError
@@ -86,9 +87,12 @@ def events_against(square: Square, kinds: Mapping[str, str]) -> list[str]:
     if not store.path(square, "events").is_dir():
         return []
     family = {kind: name for kind, (name, _) in event_states.FAMILIES.items()}
+    events = read_events(square).select(["event_id", "kind", "target_uid", "target_author"])
+    named = pa.array(sorted(kinds), pa.string())
+    about = pc.or_(*(pc.is_in(events[column], named) for column in ("target_uid", "target_author")))
     return sorted(
         row["event_id"]
-        for row in read_events(square).select(["event_id", "kind", "target_uid", "target_author"]).to_pylist()
+        for row in events.filter(about).to_pylist()
         for target in (row["target_uid"], row["target_author"])
         if target in kinds and row["kind"] != kinds[target] and family.get(row["kind"]) == family[kinds[target]]
     )

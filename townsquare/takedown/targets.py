@@ -36,7 +36,7 @@ class Targets:
     authors: tuple[str, ...]
     handles: tuple[tuple[str, str], ...] = ()
 
-    def kinds(self, config: TakedownConfig) -> dict[str, str]:
+    def kinds(self, config: TakedownConfig) -> Mapping[str, str]:
         """The kind of event for each target."""
         posts: dict[str, str] = dict.fromkeys(self.posts, config.kind or "delete")
         return posts | dict.fromkeys(self.authors, config.kind or "author_delete")
