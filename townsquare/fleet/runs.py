@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from townsquare.errors import ConfigError, InputError
 from townsquare.fleet.hardware import Gpu, gpu
@@ -89,6 +90,8 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
         if memory is None and not oom:
             raise Unusable("global_batch_seqs not stated")
         sequences = layout.data * layout.micro_batch * 4 * layout.pipeline
+    if layout.number_type not in kind.peak_tflops:
+        raise Unusable("no such number type on that GPU kind")
     if sequences < layout.data:
         raise Unusable("batch smaller than the replicas")
     if step is None and memory is None and not oom:
@@ -231,8 +234,9 @@ def recompute(row: Mapping[str, str]) -> Recompute:
 
 
 def kernels(row: Mapping[str, str]) -> Kernels:
-    """The generation of a row's software, by its date and name."""
-    if row.get("date") and row["date"] < FLASH_FROM:
+    """The generation of a row's software, by its date and name; without a date, fp16 tells old software."""
+    date = row.get("date") or ("2022" if "fp16" in row.get("precision", "") else FLASH_FROM)
+    if date < FLASH_FROM:
         return "unfused"
     software = row.get("software", "").lower()
     if not any(name in software for name in FUSED):
@@ -252,6 +256,7 @@ def number_type(text: str) -> NumberType:
 def published() -> dict[str, Shape]:
     """Shapes whose widths rows do not print, by plain name."""
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
+<<<<<<< HEAD
         return {
             _plain(row["name"]): dataclasses.replace(
                 Shape(**{key: int(value) for key, value in row.items() if key not in WORDS and value}),  # type: ignore[arg-type]
@@ -259,6 +264,14 @@ def published() -> dict[str, Shape]:
             )
             for row in csv.DictReader(file)
         }
+=======
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        counts: dict[str, Any] = {key: int(value) for key, value in row.items() if key not in WORDS and value}
+        found[_plain(row["name"])] = Shape(**counts, gated=row["gated"] == "yes")
+    return found
+>>>>>>> fleet
 
 
 def _plain(name: str) -> str:

@@ -25,6 +25,10 @@ def fastest(job: Job, gpu: Gpu, gpus: int, like: Layout = PLAIN) -> Estimate:
     `like` says what is not searched: number type, software, what is trained.
     Raises ConfigError when none fits, naming the part of memory that is too large.
     """
+    if like.number_type not in gpu.peak_tflops:
+        raise ConfigError(
+            f"{gpu.name} has no {like.number_type}", remedy="It has " + " and ".join(gpu.peak_tflops) + "."
+        )
     best: Estimate | None = None
     nearest: tuple[Layout, Memory] | None = None
     for layout in layouts(job, gpu, gpus, like):

@@ -28,21 +28,25 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     groups alone: what to expect of runs that nobody has seen; null when the file is too small for that.
     Raises ConfigError when no file is named, InputError when none of its rows can be compared.
     """
-    files = [path for path in (config.runs, config.memory) if path is not None]
-    if not files:
+    if config.runs is None and config.memory is None:
         raise ConfigError("there are no runs to compare with", remedy="Name a file: --runs FILE")
-    runs: list[MeasuredRun] = []
-    skipped: dict[str, int] = {}
-    for path in files:
-        found, reasons = read_runs(path)
-        runs += found
-        skipped = {reason: skipped.get(reason, 0) + reasons.get(reason, 0) for reason in {**skipped, **reasons}}
+    runs, skipped = _usable(config.runs)
+    more, skipped_of_memory = _usable(config.memory)
     timed = [run for run in runs if run.step_seconds is not None]
+    results = {"runs": len(timed), "skipped": skipped, "skipped_of_memory": skipped_of_memory}
+    return results | (_step_time(timed) if timed else {}) | _memory([*runs, *more])
+
+
+def _usable(path: Path | None) -> tuple[list[MeasuredRun], dict[str, int]]:
+    """A file's rows that can be compared, and the reasons of the others, the most frequent first."""
+    if path is None:
+        return [], {}
+    runs, reasons = read_runs(path)
+    reasons = dict(sorted(reasons.items(), key=lambda item: -item[1]))
     if not runs:
-        reasons_text = ", ".join(f"{reason} ({count})" for reason, count in skipped.items())
-        raise InputError("no row can be compared", place=str(files[0]), remedy=f"Reasons: {reasons_text}")
-    results = {"runs": len(timed), "skipped": dict(sorted(skipped.items(), key=lambda item: -item[1]))}
-    return results | (_step_time(timed) if timed else {}) | _memory(runs)
+        text = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+        raise InputError("no row can be compared", place=str(path), remedy=f"Reasons: {text}")
+    return runs, reasons
 
 
 def _step_time(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
