@@ -256,22 +256,12 @@ def number_type(text: str) -> NumberType:
 def published() -> dict[str, Shape]:
     """Shapes whose widths rows do not print, by plain name."""
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
-<<<<<<< HEAD
-        return {
-            _plain(row["name"]): dataclasses.replace(
-                Shape(**{key: int(value) for key, value in row.items() if key not in WORDS and value}),  # type: ignore[arg-type]
-                gated=row["gated"] == "yes",
-            )
-            for row in csv.DictReader(file)
-        }
-=======
         rows = list(csv.DictReader(file))
     found = {}
     for row in rows:
         counts: dict[str, Any] = {key: int(value) for key, value in row.items() if key not in WORDS and value}
         found[_plain(row["name"])] = Shape(**counts, gated=row["gated"] == "yes")
     return found
->>>>>>> fleet
 
 
 def _plain(name: str) -> str:
