@@ -95,11 +95,13 @@ class Writer:
             reply = f'"in_reply_to_status_id_str":"{post.missing_parent}",'
         return (
             f'{{"tweet":{{"edit_info":{{"initial":{{"editTweetIds":["{post.id}"],"editsRemaining":"5",'
-            f'"editableUntil":"{iso(post.ms + 3_600_000)}","isEditEligible":false}}}},"id":"{post.id}","id_str":"{post.id}",'
+            f'"editableUntil":"{iso(post.ms + 3_600_000)}","isEditEligible":false}}}},'
+            f'"id":"{post.id}","id_str":"{post.id}",'
             f'"created_at":"{_ctime(post.ms)}","full_text":{quoted(text)},"display_text_range":["0","{len(text)}"],'
             f'{reply}"lang":"{post.lang}","truncated":false,"favorite_count":"{post.likes}",'
             f'"retweet_count":"{post.reposts}","retweeted":false,"favorited":false,'
-            f'"source":"<a href=\\"https://x.example\\" rel=\\"nofollow\\">Townsquare for Web</a>","entities":{entities}}}}}'
+            f'"source":"<a href=\\"https://x.example\\" rel=\\"nofollow\\">Townsquare for Web</a>",'
+            f'"entities":{entities}}}}}'
         )
 
     def close(self) -> list[Expected]:
