@@ -7,10 +7,12 @@ from typing import Any
 
 from townsquare.town.grammar import bank, read_talk
 from townsquare.town.posts import Post
-from townsquare.town.threads import Talker, Thread
+from townsquare.town.threads import Talker, Thread, banks
 from townsquare.town.world import Person
 
 SHORTEST_COPIED = 30
+OF_THE_TEXT = frozenset({"toxic", "injection", "mistaken", "low_information"})
+"""Defects that a copy of the text has too."""
 CUT_AT = 120
 """Characters of a repost's text before the network cuts it."""
 
@@ -26,10 +28,7 @@ class Noise:
         self.bot_words: dict[str, Any] = noise["bots"]
         self.low: dict[str, list[str]] = noise["low"]
         self.banks = {k: bank(noise[k]["templates"]) for k in ("boilerplate", "injection", "toxic", "personal")}
-        self.languages = {
-            lang: ({k: bank(v) for k, v in entry.items() if k != "words"}, entry["words"])
-            for lang, entry in read_talk("languages").items()
-        }
+        self.languages = {lang: (banks(entry), entry["words"]) for lang, entry in read_talk("languages").items()}
         self.kinds: Sequence[tuple[float, Callable[[float, Sequence[Post]], Thread]]] = (
             (0.095, self.spam), (0.165, self.bot), (0.205, self.copy), (0.245, self.near_copy), (0.29, self.personal),
             (0.33, self.boilerplate), (0.385, self.low_information), (0.40, self.injection), (0.43, self.toxic),
@@ -120,7 +119,8 @@ class Noise:
         person = self.talker.other(original.person)
         text = change(original.text)
         truth: dict[str, Any] = {"lang": original.lang, "fact": original.fact, "version": original.version}
-        return [Post(person, text, kind, defects=(*original.defects, kind), quality=0.3, **truth)]
+        inherited = tuple(defect for defect in original.defects if defect in OF_THE_TEXT)
+        return [Post(person, text, kind, defects=(*inherited, kind), quality=0.3, **truth)]
 
     def repost(self, now: float, recent: Sequence[Post]) -> Thread:
         original = self._copied(recent)
@@ -224,6 +224,8 @@ class Noise:
             slots[name] = make(person)
         slots["hour"] = self.number(1, 9)
         text = self.talker.say(self.banks["personal"], slots)
+        if self.random() < 0.5:
+            text = self.talker.join(text, self.talker.say(self.talker.talk.banks["banter"]["tails"], slots))
         secrets = tuple(slots[name] for name in kinds if slots[name] in text)
         return [Post(person, text, "personal", defects=("personal_data",), secrets=secrets)]
 

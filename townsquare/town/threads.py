@@ -25,18 +25,19 @@ class Talk:
 
     def __init__(self) -> None:
         facts, daily, talk = read_talk("facts"), read_talk("daily"), read_talk("talk")
-        frames = facts.pop("frames")
-        self.frames = {name: bank(templates) for name, templates in frames.items()}
-        self.facts = {name: {k: bank(v) for k, v in entry.items()} for name, entry in facts.items()}
+        self.frames = banks(facts["frames"])
+        self.facts = {name: banks(entry) for name, entry in facts.items() if name != "frames"}
         self.words: dict[str, Any] = daily["words"]
         self.topics = [
-            (topic, mood, {k: bank(v) for k, v in entry.items()})
-            for topic, moods in daily["topics"].items()
-            for mood, entry in moods.items()
+            (topic, mood, banks(entry)) for topic, moods in daily["topics"].items() for mood, entry in moods.items()
         ]
-        issues = talk["debates"].pop("issues")
-        self.issues = [{k: bank(v) for k, v in issue.items()} for issue in issues.values()]
-        self.banks = {part: {k: bank(v) for k, v in entry.items()} for part, entry in talk.items()}
+        self.issues = [banks(issue) for issue in talk["debates"]["issues"].values()]
+        self.banks = {part: banks(entry) for part, entry in talk.items()}
+
+
+def banks(entry: dict[str, Any]) -> dict[str, Bank]:
+    """The lists of templates of an entry as banks, by name."""
+    return {name: bank(templates) for name, templates in entry.items() if isinstance(templates, list)}
 
 
 def mixed(names: Sequence[str], common: Sequence[str]) -> list[str]:
@@ -216,6 +217,8 @@ class Talker:
         for _ in range(1 + int(self.random() ** 2 * 3)):
             friend = self.other(person)
             answer = self.say(words["replies"], self.about(slots, person))
+            if self.random() < 0.3:
+                answer = self.join(answer, self.say(self.talk.banks["banter"]["tails"], slots))
             posts.append(self.reply_to(posts[0], friend, answer, "reply", mood, quality=1.5))
         if self.random() < 0.6:
             back = self.say(words["more"], self.about(slots, posts[-1].person))
@@ -245,7 +248,11 @@ class Talker:
         issue, words = self.pick(self.talk.issues), self.talk.banks["debates"]
         slots, first = self.slots(), self.someone()
         sides = [first, self.other(first), self.other(first)]
-        posts = [self.post(first, self.say(issue["opens"], slots), "debate")]
+        opening = self.say(issue["opens"], slots)
+        if self.random() < 0.7:
+            side = "pro" if self.random() < 0.5 else "con"
+            opening = self.join(opening, f"{self.say(words['opinions'], slots)} {self.say(issue[side], slots)}")
+        posts = [self.post(first, opening, "debate")]
         used: set[str] = set()
         for turn in range(2 + int(self.random() * (DEEPEST - 3))):
             parent = posts[-1] if self.random() < 0.8 else posts[0]
