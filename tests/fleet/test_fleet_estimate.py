@@ -135,6 +135,13 @@ def test_llama_3_405b() -> None:
     )  # their layers are balanced by hand
 
 
+def test_llama_3_70b_lies_between_plain_and_vendor_software() -> None:
+    # Its model card: 6.4M H100-hours for 15T tokens.
+    job = Job(Shape(80, 8192, 64, 8, 128, 128_256, 28_672), 15e12, 8192, 1024)
+    vendor, plain = (fastest(job, H100, 8192, Layout(kernels=k)).gpu_hours for k in ("fused", "flash"))
+    assert 0.8 * 6.4e6 < vendor < 6.4e6 < plain < 1.2 * 6.4e6
+
+
 def test_every_constant_has_meaning_unit_source_and_lies_within_its_bounds() -> None:
     for row in constants().values():
         assert row.low <= row.value <= row.high, row
@@ -199,7 +206,7 @@ def test_what_must_hold_of_any_estimate(job: Job, layout: Layout, kind: object) 
     assert estimate(job, layout, faster).step_seconds <= found.step_seconds * (1 + 1e-9)
     if layout.recompute == "none":
         anew = estimate(job, dataclasses.replace(layout, recompute="full"), found.gpu)
-        assert anew.step_seconds >= found.step_seconds
+        assert anew.step_seconds >= found.step_seconds * (1 - 1e-9)
         assert (
             anew.memory.activations_gb <= found.memory.activations_gb * 1.26
         )  # one layer's worth beside the kept inputs
