@@ -8,7 +8,7 @@ from townsquare.town.formats import Expected, iso
 from townsquare.town.posts import Post
 from townsquare.town.world import DAY_MS, DAYS, START_MS, Person, World
 
-STREAM, BATCH = "10-x_compliance_stream.jsonl", "50-x_compliance_posts.jsonl"
+STREAM, BATCH = "10-x_compliance_stream.jsonl", "50-x_compliance_tweets.jsonl"
 GEO_SHARE = 97
 """One post in so many has its place removed: the batch calls that a deletion too, and it must not be one."""
 STANDINGS = {
