@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
+from townsquare.serve import meaning
 from townsquare.serve.answers import Sentence
 from townsquare.serve.words import CALENDAR, Word, abbreviated, fold, sentences, words
 
@@ -161,13 +162,12 @@ def quote(text: str, question: str) -> str:
 
     Only what looks like a citation mark changes its brackets, so that a post cannot cite.
     """
-    asked = {word.key for word in words(question) if word.kind != "empty"}
-    parts = sentences(text)
+    asked, kinds = meaning.topics(question), meaning.wanted(question)
+    parts = meaning.statements(text) or sentences(text)
 
-    def worth(part: str) -> tuple[int, int]:
-        found = words(part)
-        fresh = sum(_strict(word) or word.kind == "name" for word in found if word.key not in asked)
-        return (len(asked & {word.key for word in found}) + min(fresh, 2) - 2 * part.endswith("?"), -parts.index(part))
+    def worth(part: str) -> tuple[float, int]:
+        shape = 3.0 if kinds & meaning.kinds(part) else 0.0
+        return (shape + len(asked & meaning.topics(part)), -parts.index(part))
 
     best = plain_brackets(max(parts, key=worth))
     if len(best) <= QUOTE_CHARACTERS:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from townsquare.errors import StaleError
 from townsquare.records import UTC
-from townsquare.serve import words
+from townsquare.serve import meaning
+from townsquare.serve.words import sentences
 from townsquare.square import Square
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def rows(posts: pa.Table) -> pa.Table:
     places = zip(
         table["uid"].to_pylist(), table["network"].to_pylist(), table["author_handle"].to_pylist(), strict=True
     )
-    table = table.append_column("is_question", pa.array([words.is_question(text) for text in texts], pa.bool_()))
+    table = table.append_column(
+        "is_question", pa.array([any(map(meaning.asks, sentences(text))) for text in texts], pa.bool_())
+    )
     table = table.append_column("url", pa.array([url_of(*place) for place in places], pa.string()))
     return table.select(INDEX.names).cast(INDEX)
 

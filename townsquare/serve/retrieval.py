@@ -1,8 +1,9 @@
 """Retrieval: a question -> the posts that answer it, best first, or none when nothing here is about it.
 
-BM25 gives candidates. They are then ordered by what a person would look for: how much of the question a
-post covers, rare words counting most; statements before questions; replies read together with the question
-that they answer; a figure where a figure is asked for; and of equals the newest.
+BM25 gives candidates. What is then looked for is what a person would look for: every name of the question;
+its topics, in these words or in others; the kind of thing that was asked for, such as a time; a statement,
+not the same question again, though a reply is read together with the question that it replies to. Of posts
+that say as much the newest goes first.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from townsquare.serve import index, live
+from townsquare.serve import index, live, meaning
 from townsquare.serve.live import Post
-from townsquare.serve.words import CALENDAR, Word, fingerprint, is_question, words
+from townsquare.serve.words import Word, fingerprint, words
 from townsquare.square import Square
 
 if TYPE_CHECKING:
@@ -24,25 +25,46 @@ if TYPE_CHECKING:
 CANDIDATES = 80
 QUESTIONS = 40
 REPLIES = 200
-ENOUGH = 0.55
-"""The least share of a question's weight that a post must cover to be about it."""
-ALIKE = 0.04
+MOST_TERMS = 40
+ENOUGH = 0.5
+"""The least share of what a question is about that a post, read with what it replies to, must touch."""
+ALIKE = 0.05
 """Scores this close say the same: then the newer post goes first."""
+MOST_WEIGHT = 5.0
+"""The weight of the rarest plain word: one that a hundred-and-fiftieth of the posts has."""
 
-_WANTS_NUMBER = re.compile(
-    r"\b(?:when|what time|what day|how (?:much|many|long|late|early|far|old|often)|price|cost|score|hours)\b",
-    re.IGNORECASE,
+_A_THING = re.compile(r"\b[Aa]n? ((?:[a-z-]+ ){1,5}?)(?:costs?|at|in|on|from|go|sell)\b")
+_WANTS_NAME = re.compile(
+    r"\b(?:who|whose|whom|where|which place|what place|at which|(?:what|which) \w+ is .* on)\b", re.I
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A word of the question that says something; `weight` grows with its rarity, `name`: it must be there."""
+    """A word of the question that says something: `keys` of which a text must have one; rare ones weigh more."""
 
-    raw: str
+    keys: frozenset[str]
     weight: float
-    name: bool
-    variants: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """A question as retrieval understands it."""
+
+    raw: tuple[str, ...]
+    """The words that the index is asked for."""
+    names: tuple[frozenset[str], ...]
+    """For each name how it may be spelt in this index; empty: no post knows it. A post must have every name."""
+    thing: tuple[Term, ...]
+    """The words of "a potted fern" in "what does a potted fern cost": a post must be about that thing."""
+    concepts: tuple[Term, ...]
+    """Concepts of english.toml; a post must touch half of them."""
+    plain: tuple[Term, ...]
+    """Its other words: they order posts, and decide where the question has neither thing nor concept."""
+    kinds: frozenset[str]
+    wants_name: bool
+    asked: frozenset[str]
+    """The keys of all its words."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,109 +76,143 @@ class Hit:
     post: Post
     parent: Post | None
     """The question that it replies to, where it was found through it."""
+    values: frozenset[str]
+    """What it gives of the kind asked for, in one spelling, such as "time 435"."""
 
 
 def search(square: Square, question: str, limit: int) -> list[Hit]:
     """At most `limit` posts that answer the question, best first; none when nothing here is about it."""
     table = index.dataset(square)
-    terms = question_terms(table, question)
-    if not terms or any(term.name and not term.variants for term in terms):
-        return []  # what the question is about has a name that no post knows
-    found = _candidates(table, terms)
+    wish = understand(table, question)
+    if not wish.raw or not all(wish.names):
+        return []  # it asks nothing, or about a name that no post knows
+    found = _candidates(table, wish)
     posts = live.allowed(square, found.keys() | {parent for parent in found.values() if parent})
     hits = []
     for uid, parent in found.items():
-        if uid in posts and not is_question(posts[uid].text):
-            score = _score(question, terms, posts[uid], posts.get(parent or ""))
+        if uid in posts:
+            score = _score(wish, posts[uid], posts.get(parent or ""))
             if score is not None:
-                hits.append(Hit(uid, score, posts[uid], posts.get(parent or "")))
+                values = meaning.values(_stated(posts[uid]), wish.kinds)
+                hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
     return _ordered(hits)[:limit]
 
 
-def question_terms(table: LanceDataset, question: str) -> list[Term]:
-    """The words of a question that say something, each once, with the weight that the index gives them."""
+def understand(table: LanceDataset, question: str) -> Wish:
+    """Take a question apart into names, the thing, concepts, other words, and the kind of answer that it wants."""
+    said = words(question)[: 4 * MOST_TERMS]
     rows = table.count_rows()
-    distinct: dict[str, Word] = {}
-    for word in words(question):
-        if word.kind != "empty" and (word.key not in distinct or word.kind == "name"):
-            distinct[word.key] = word
-    return [_term(table, word, rows) for word in distinct.values()] if rows else []
+    told = [word for word in said if word.kind != "empty"][:MOST_TERMS]
+    counts = {word.raw: index.count(table, word.raw) for word in told} if rows else {}
+    names = {word.key: word for word in told if word.kind == "name"}
+    shared = [found for found in meaning.concepts([word.key for word in said]) if said[found[1]].kind != "name"]
+    inside = {place for _, start, length in shared for place in range(start, start + length)}
+    plain = {w.key: w for place, w in enumerate(said) if w in told and w.key not in names and place not in inside}
+    thing = {word.key for match in _A_THING.finditer(question) for word in words(match[1])}
+    terms = {key: Term(_spellings(table, w, counts), _weight(counts.get(w.raw, 0), rows)) for key, w in plain.items()}
+    spelt = tuple(_spellings(table, word, counts) for word in names.values())
+    return Wish(
+        raw=tuple(sorted({word.raw for word in told if counts.get(word.raw)} | {s for n in spelt for s in n})),
+        names=spelt,
+        thing=tuple(term for key, term in terms.items() if key in thing),
+        concepts=tuple(Term(frozenset({c}), 1.0) for c in sorted(meaning.narrowed({c for c, _, _ in shared}))),
+        plain=tuple(term for key, term in terms.items() if key not in thing),
+        kinds=meaning.wanted(question),
+        wants_name=bool(_WANTS_NAME.search(question)),
+        asked=frozenset(word.key for word in said).union(*spelt),
+    )
 
 
-def _term(table: LanceDataset, word: Word, rows: int) -> Term:
-    count = index.count(table, word.raw)
-    variants = {word.key} if count else _misspelt(table, word)
-    # A plain word that no post has cannot tell posts apart: it weighs as one that every twentieth has.
-    held = count or (1 if word.kind == "name" else rows // 20)
-    weight = math.log(1 + (rows - held + 0.5) / (held + 0.5))
-    return Term(word.raw, weight, word.kind == "name", frozenset(variants))
+def _weight(held: int, rows: int) -> float:
+    # A word that no post has cannot tell posts apart: it weighs as one that every twentieth has.
+    held = held or max(rows // 20, 1)
+    return min(math.log(1 + (rows - held + 0.5) / (held + 0.5)), MOST_WEIGHT)
 
 
-def _misspelt(table: LanceDataset, word: Word) -> set[str]:
-    """Words of the index that the question's word may have meant: one letter off."""
-    if word.kind == "number" or len(word.key) < 5:
-        return set()
-    near = index.near(table, word.raw)
-    keys = {other.key for row in near for other in words(row)}
-    return {key for key in keys if difflib.SequenceMatcher(None, key, word.key).ratio() >= 0.8}
+def _spellings(table: LanceDataset, word: Word, counts: dict[str, int]) -> frozenset[str]:
+    """The word's key; where no post has the word, keys of the index's words that are one letter off."""
+    if counts.get(word.raw) or word.kind not in ("name", "plain"):
+        return frozenset({word.key})
+    keys = {other.key for text in index.near(table, word.raw) for other in words(text)} if len(word.key) > 4 else set()
+    near = {key for key in keys if difflib.SequenceMatcher(None, key, word.key).ratio() >= 0.8}
+    return frozenset(near if word.kind == "name" else near | {word.key})
 
 
-def _candidates(table: LanceDataset, terms: list[Term]) -> dict[str, str | None]:
-    """Uid -> the question post that it replies to, or None where its own text matched."""
-    query = " ".join(sorted({term.raw for term in terms} | {v for term in terms for v in term.variants}))
-    found: dict[str, str | None] = dict.fromkeys(index.match(table, query, asks=False, limit=CANDIDATES))
+def _candidates(table: LanceDataset, wish: Wish) -> dict[str, str | None]:
+    """Uid -> the post that asked and that it replies to, or None where its own text matched."""
+    query = " ".join(wish.raw)
     asked = index.match(table, query, asks=True, limit=QUESTIONS)
-    for uid, parent in index.replies(table, asked, limit=REPLIES):
-        found[uid] = parent
-    return found
+    stated = index.match(table, query, asks=False, limit=CANDIDATES)
+    return dict.fromkeys([*stated, *asked]) | dict(index.replies(table, asked, limit=REPLIES))
 
 
-def _score(question: str, terms: list[Term], post: Post, parent: Post | None) -> float | None:
-    """How well a post answers, about 0 to 1.3; None when it is not about the question."""
-    own = words(post.text)
-    keys = {word.key for word in own}
-    read = keys | {word.key for word in words(parent.text)} if parent else keys
-    if any(term.name and not term.variants & read for term in terms):
+def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
+    """How well a post answers, up to 1.5; None when it does not."""
+    stated = _stated(post)
+    own = meaning.topics(stated, wish.asked)
+    read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
+    if not all(name & read for name in wish.names) or not _answers(wish, stated):
         return None
-    covered = _share(terms, read)
-    if covered < ENOUGH or not _says_something(question, terms, own, parent is not None):
+    about = [_share(terms, read) for terms in (wish.thing, wish.concepts) if terms] or [_share(wish.plain, read)]
+    if min(about) < ENOUGH:
         return None
-    return covered + 0.2 * _share(terms, keys) + (0.1 if _has_kind(question, own) else 0.0)
+    return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
+
+
+def _stated(post: Post) -> str:
+    return " \n".join(meaning.statements(post.text))
+
+
+def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
+    whole = sum(term.weight for term in terms)
+    return sum(term.weight for term in terms if term.keys & found) / whole if whole else 1.0
+
+
+def _answers(wish: Wish, stated: str) -> bool:
+    """Whether a statement has the kind of thing asked for, and says anything beyond the question."""
+    if wish.kinds and not wish.kinds & meaning.kinds(stated):
+        return False
+    fresh = [word for word in words(stated) if word.kind != "empty" and word.key not in wish.asked]
+    if wish.wants_name and not wish.kinds and stated != stated.lower():
+        if any("#where" in term.keys for term in wish.concepts) and "#where" not in meaning.topics(stated, wish.asked):
+            return False
+        return any(word.kind == "name" for word in fresh) or bool(
+            fresh and stated[:1].isupper() and fresh[0].start == 0
+        )
+    return bool(fresh)
 
 
 def bears_on(question: str, sentence: str) -> bool:
     """Whether a sentence can answer: it has the kind of thing asked for, and says more than the question."""
-    own, asked = words(sentence), {word.key for word in words(question)}
-    return _has_kind(question, own) and any(word.kind != "empty" and word.key not in asked for word in own)
-
-
-def _share(terms: list[Term], keys: set[str]) -> float:
-    return sum(term.weight for term in terms if term.variants & keys) / sum(term.weight for term in terms)
-
-
-def _has_kind(question: str, own: list[Word]) -> bool:
-    """Whether a post has what the question asks for: a figure or a day, where it asks for one."""
-    if not _WANTS_NUMBER.search(question):
-        return True
-    return any(word.kind == "number" or word.key in CALENDAR for word in own)
-
-
-def _says_something(question: str, terms: list[Term], own: list[Word], reply: bool) -> bool:
-    """Whether a post has words beyond the question's. A reply must have the kind of thing that was asked for."""
-    asked = frozenset().union(*(term.variants for term in terms))
-    new = any(word.kind != "empty" and word.key not in asked for word in own)
-    return new and (not reply or _has_kind(question, own))
+    kinds, asked = meaning.wanted(question), {word.key for word in words(question)}
+    fresh = any(word.kind != "empty" and word.key not in asked for word in words(sentence))
+    return fresh and (not kinds or bool(kinds & meaning.kinds(sentence)))
 
 
 def _ordered(hits: list[Hit]) -> list[Hit]:
-    """Best first; of hits with nearly the same score the newest first; one of each text."""
+    """Best first. Of hits with nearly the same score the newest first, but what only one author says comes after
+    what several say: a mistake is rarely made twice. One hit of each text."""
     left = sorted(hits, key=lambda hit: (-hit.score, hit.uid))
     ordered: list[Hit] = []
     while left:
         group = [hit for hit in left if hit.score >= left[0].score - ALIKE]
         left = left[len(group) :]
-        ordered += sorted(group, key=lambda hit: (hit.post.created_at or "", hit.uid), reverse=True)
+        backed = _backed(group)
+        ordered += sorted(
+            group,
+            key=lambda hit: (not backed or bool(hit.values & backed), hit.post.created_at or "", hit.uid),
+            reverse=True,
+        )
     distinct: dict[str, Hit] = {}
     for hit in ordered:
         distinct.setdefault(fingerprint(hit.post.text), hit)
     return list(distinct.values())
+
+
+def _backed(hits: list[Hit]) -> set[str]:
+    """The values that at least two authors give."""
+    authors: dict[str, set[str | None]] = {}
+    for hit in hits:
+        for value in hit.values:
+            authors.setdefault(value, set()).add(hit.post.author_id)
+    return {value for value, who in authors.items() if len(who) > 1}

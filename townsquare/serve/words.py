@@ -141,20 +141,6 @@ def abbreviated(text: str) -> bool:
     return bool(_ABBREVIATION.search(text))
 
 
-_ASKS = re.compile(
-    r"^(?:who|what|when|where|why|how|which|whose|is|are|was|were|does|do|did|can|could|will|would|has|have|any|anyone|"
-    r"anybody|someone|somebody)\b",
-    re.IGNORECASE,
-)
-
-
-def is_question(text: str) -> bool:
-    """Whether a post asks and states nothing: all its longer sentences end with a question mark or open as one."""
-    parts = [part for part in sentences(text) if sum(w.kind != "empty" for w in words(part)) >= 2]
-    asks = [part.rstrip("\"'”’) ").endswith("?") for part in parts]
-    return (bool(parts) and all(asks)) or (len(parts) == 1 and bool(_ASKS.match(parts[0])) and "." not in parts[0][-1:])
-
-
 def fingerprint(text: str) -> str:
     """What near copies share: the words in order, without case, accents, punctuation, emoji, links, mentions."""
     return " ".join(match[0] for match in _TOKEN.finditer(fold(_NOT_SAID.sub(" ", text))))
