@@ -48,12 +48,17 @@ _WANTED = (
     (r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bfares?\b", ("money",)),
     (r"\bhow (?:many|often|long|far|old|big|tall)\b", ("figure",)),
     (r"\bscore\b", ("score",)),
+    (
+        r"\bwhen (?:does|do|did|will|can)\b.*\b(?:open|close|shut|start|begin|kick|leave|depart|end|finish)",
+        ("time", "date"),
+    ),
+    (r"\bwhen(?: is|'s|’s| are| was| were)\b", ("date", "weekday", "year")),
     (r"\bwhen\b", ("time", "weekday", "date", "year")),
 )
 _SHOWN = {"money": "cost", "year": "year", "weekday": "weekday", "date": "date", "score": "score", "street": "street"}
 """A kind in a text that is also a topic: whoever writes "is €3" speaks of a cost."""
 
-_PLACE = re.compile(r"\b(?:[Aa]t|[Ii]n|[Nn]ear|[Bb]ehind|[Oo]n|[Ff]rom|[Tt]o)\s+(?:the\s+)?([A-Z]\w+)")
+_PLACE = re.compile(r"\b(?:[Aa]t|[Ii]n|[Nn]ear|[Bb]ehind|[Oo]n|[Ff]rom)\s+(?:the\s+)?([A-Z]\w+)")
 
 _ASKS = re.compile(
     r"\?[\"'”’)\s]*$|"

@@ -76,6 +76,8 @@ class Hit:
     post: Post
     parent: Post | None
     """The question that it replies to, where it was found through it."""
+    values: frozenset[str]
+    """What it gives of the kind asked for, in one spelling, such as "time 435"."""
 
 
 def search(square: Square, question: str, limit: int) -> list[Hit]:
@@ -91,7 +93,8 @@ def search(square: Square, question: str, limit: int) -> list[Hit]:
         if uid in posts:
             score = _score(wish, posts[uid], posts.get(parent or ""))
             if score is not None:
-                hits.append(Hit(uid, score, posts[uid], posts.get(parent or "")))
+                values = meaning.values(_stated(posts[uid]), wish.kinds)
+                hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
     return _ordered(hits)[:limit]
 
 
@@ -145,7 +148,7 @@ def _candidates(table: LanceDataset, wish: Wish) -> dict[str, str | None]:
 
 def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
     """How well a post answers, up to 1.5; None when it does not."""
-    stated = " \n".join(meaning.statements(post.text))
+    stated = _stated(post)
     own = meaning.topics(stated, wish.asked)
     read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
     if not all(name & read for name in wish.names) or not _answers(wish, stated):
@@ -154,6 +157,10 @@ def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
     if min(about) < ENOUGH:
         return None
     return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
+
+
+def _stated(post: Post) -> str:
+    return " \n".join(meaning.statements(post.text))
 
 
 def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
@@ -167,6 +174,8 @@ def _answers(wish: Wish, stated: str) -> bool:
         return False
     fresh = [word for word in words(stated) if word.kind != "empty" and word.key not in wish.asked]
     if wish.wants_name and not wish.kinds and stated != stated.lower():
+        if any("#where" in term.keys for term in wish.concepts) and "#where" not in meaning.topics(stated, wish.asked):
+            return False
         return any(word.kind == "name" for word in fresh) or bool(
             fresh and stated[:1].isupper() and fresh[0].start == 0
         )
@@ -181,14 +190,29 @@ def bears_on(question: str, sentence: str) -> bool:
 
 
 def _ordered(hits: list[Hit]) -> list[Hit]:
-    """Best first; of hits with nearly the same score the newest first; one of each text."""
+    """Best first. Of hits with nearly the same score the newest first, but what only one author says comes after
+    what several say: a mistake is rarely made twice. One hit of each text."""
     left = sorted(hits, key=lambda hit: (-hit.score, hit.uid))
     ordered: list[Hit] = []
     while left:
         group = [hit for hit in left if hit.score >= left[0].score - ALIKE]
         left = left[len(group) :]
-        ordered += sorted(group, key=lambda hit: (hit.post.created_at or "", hit.uid), reverse=True)
+        backed = _backed(group)
+        ordered += sorted(
+            group,
+            key=lambda hit: (not backed or bool(hit.values & backed), hit.post.created_at or "", hit.uid),
+            reverse=True,
+        )
     distinct: dict[str, Hit] = {}
     for hit in ordered:
         distinct.setdefault(fingerprint(hit.post.text), hit)
     return list(distinct.values())
+
+
+def _backed(hits: list[Hit]) -> set[str]:
+    """The values that at least two authors give."""
+    authors: dict[str, set[str | None]] = {}
+    for hit in hits:
+        for value in hit.values:
+            authors.setdefault(value, set()).add(hit.post.author_id)
+    return {value for value, who in authors.items() if len(who) > 1}
