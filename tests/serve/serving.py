@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.serve.api import Facts, make_app
-from townsquare.serve.desk import Desk
+from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
 from townsquare.serve.server import Server, listen
 
@@ -95,7 +95,7 @@ class FakeAssistant:
 
 
 @contextlib.contextmanager
-def serving(assistant: FakeAssistant, facts: Facts | None = None) -> Iterator[str]:
+def serving(assistant: Answering, facts: Facts | None = None) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:40123, as long as the block runs."""
     known = facts or Facts(grantors=("Town Forum Ltd",), examples=())
     with listen("127.0.0.1", 0) as listening, contextlib.closing(Desk(assistant)) as desk:
