@@ -308,6 +308,7 @@ def test_nothing_sticks_out_of_the_window(
     ask(page, "d" * 200)
     page.wait_for(DONE)
     assert page.evaluate(fits)
+    assert page.evaluate("document.querySelector('body > header').offsetHeight") == 64  # its words stand on one line
     page.click(".mark")
     page.wait_for("document.getElementById('card').open")
     assert page.evaluate("document.getElementById('card').scrollWidth <= document.getElementById('card').clientWidth")
