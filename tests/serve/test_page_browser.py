@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from browser import Browser
-from serving import ANSWER, BAKERY, HOSTILE, LIBRARY, NOTHING, FakeAssistant, serving
 
+from tests.serve.browser import Browser
+from tests.serve.serving import ANSWER, BAKERY, HOSTILE, LIBRARY, NOTHING, FakeAssistant, serving
 from townsquare.serve.answers import Answer, Sentence
 from townsquare.serve.api import Facts
 from townsquare.serve.engines import EngineError
@@ -190,9 +190,9 @@ def test_an_error_amid_an_answer_is_told(page: Browser, assistant: FakeAssistant
 def test_nothing_found_is_said(page: Browser, assistant: FakeAssistant) -> None:
     assistant.answer = NOTHING
     ask(page, "Who is the mayor of Mars?")
-    page.wait_for("document.querySelector('.turn:not([aria-busy]) .notice:not([hidden])')")
-    assert "No post here speaks of this." in page.text(".notice")
-    assert page.evaluate("document.querySelector('.sources').hidden")
+    page.wait_for("document.querySelector('.turn:not([aria-busy]) .nothing')")
+    assert page.text(".answer").strip() == NOTHING.text
+    assert page.evaluate("document.querySelector('.sources').hidden && document.querySelector('.legend').hidden")
 
 
 def test_a_server_that_cannot_be_reached_is_told(page: Browser) -> None:
@@ -308,6 +308,7 @@ def test_nothing_sticks_out_of_the_window(
     ask(page, "d" * 200)
     page.wait_for(DONE)
     assert page.evaluate(fits)
+    assert page.evaluate("document.querySelector('body > header').offsetHeight") == 64  # its words stand on one line
     page.click(".mark")
     page.wait_for("document.getElementById('card').open")
     assert page.evaluate("document.getElementById('card').scrollWidth <= document.getElementById('card').clientWidth")

@@ -9,8 +9,8 @@ from importlib import resources
 
 import httpx
 import pytest
-from serving import HOSTILE, FakeAssistant, serving
 
+from tests.serve.serving import HOSTILE, FakeAssistant, serving
 from townsquare.serve.api import PAGE_FILES, Facts
 
 PAGE = resources.files("townsquare.serve").joinpath("page")

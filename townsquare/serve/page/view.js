@@ -84,7 +84,8 @@ export class Turn {
   done(answer, cards) {
     this.settle();
     const own = answer.sentences.some((sentence) => !sentence.supported && !sentence.removed);
-    this.notice(answer.found ? "" : "No post here speaks of this. What follows is the model’s own.");
+    this.notice("");
+    this.find(".answer").classList.toggle("nothing", !answer.found);
     this.find(".answer").hidden = answer.sentences.length === 0;
     this.find(".answer").replaceChildren(...answer.sentences.flatMap((sentence) => this.sentence(sentence, answer, cards)));
     this.find(".legend").hidden = !own || !answer.found;
