@@ -319,7 +319,9 @@ class Talker:
         person, slots = self.someone(), self.slots()
         mood, words = self.habit(person)
         parts = [self.say(words["events"], slots)] + [self.say(words["more"], slots) for _ in range(2)]
-        parts.insert(2, self.say(words["events"], slots))
+        again = self.say(words["events"], slots)
+        if not set(again.split(" ")[:3]) & set(parts[0].split(" ")[:3]):
+            parts.insert(2, again)
         parts = list(dict.fromkeys(parts))
         if self.random() < 0.5:
             ends = self.say(self.talk.banks["banter"]["tails"], slots)
