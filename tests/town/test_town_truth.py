@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from townsquare.town import tables
+from townsquare.town.distinct import Distinct
 from townsquare.town.stream import stream
 from townsquare.town.threads import Talk
 from townsquare.town.world import World
@@ -41,12 +42,15 @@ class Mask:
 
 def test_ten_thousand_posts_are_nearly_all_unlike_each_other() -> None:
     world = World(10_000, 1)
-    people = (*world.people, *world.spammers, *world.bots)
-    mask = Mask([*world.names.given, *(word for p in people for word in (p.first, p.last, p.handle))])
+    mask = Mask(world.all_names())
     posts = [p for p in stream(world, Talk(), 10_000, 1) if ON_PURPOSE.isdisjoint(p.defects)]
     masked = Counter(mask(post.text) for post in posts)
     assert len(posts) > 8_500
     assert len(masked) / len(posts) > 0.95
+    counted = Distinct(world.all_names())
+    for post in posts:
+        counted.post(post)
+    assert counted.share() == len(masked) / len(posts)
     assert "Brindle" not in mask(f"{world.facts[0].subject} opens at 7")
     assert mask(f"{world.facts[0].subject} opens at 7:30") == "X opens at 0:0"
 
@@ -63,7 +67,7 @@ def test_other_languages_are_those_languages() -> None:
 def stating(rows: dict[str, dict[str, Any]], question: tables.Question, subject: str) -> set[str]:
     """Live public posts that hold the thing's name and an accepted answer, found by reading their text."""
     answers = "|".join(re.escape(answer.lower()) for answer in question.answers)
-    pattern = re.compile(rf"(?<![\w.:]){'(?:' + answers + ')'}(?![\w:])")
+    pattern = re.compile(rf"(?<![\w.:]){'(?:' + answers + ')'}s?(?![\w:])")
     return {
         uid
         for uid, row in rows.items()
@@ -79,7 +83,7 @@ def test_questions_are_many_held_out_and_answered_by_their_evidence(town: Any) -
     answerable = [q for q in questions if q.answerable]
     single = [q for q in answerable if len(q.authors) == 1]
     assert len(answerable) >= 100
-    assert 5 <= len(questions) - len(answerable) <= 20
+    assert 15 <= len(questions) - len(answerable) <= 20
     assert len([q for q in single if q.evidence]) >= 10
     facts = {fact["fact_id"]: fact for fact in tables.read_facts(town.square)}
     texts = {row["text"].lower() for row in town.rows.values() if row["text"]}

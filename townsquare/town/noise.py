@@ -82,7 +82,7 @@ class Noise:
         person, link = self.talker.someone(), self.link("apps")
         slots = {
             "n1": self.number(2, 42), "n2": self.number(3, 59), "n3": self.number(10, 59), "link": link,
-            "place": self.pick(self.talker.world.places), "town": self.talker.tag, "handle": self.pick(
+            "place": self.pick(self.talker.world.places), "town": self.talker.world.town, "handle": self.pick(
                 self.talker.world.people).handle,
         }  # fmt: skip
         text = self.pick(self.banks["boilerplate"]) % slots
@@ -191,8 +191,7 @@ class Noise:
     def foreign(self, now: float, recent: Sequence[Post]) -> Thread:
         lang = self.pick(("de", "de", "fr", "fr", "es", "es", "it", "pt", "nl"))
         words = self.languages[lang][0]
-        slots = self.talker.slots()
-        slots._words = self.languages[lang][1]
+        slots = self.talker.slots(self.languages[lang][1])
         parts = [self.talker.say(words["heads"], slots), self.talker.say(words["middles"], slots)]
         if self.random() < 0.8:
             parts.append(self.talker.say(words["ends"], slots))
@@ -207,9 +206,9 @@ class Noise:
 
     def orphan(self, now: float, recent: Sequence[Post]) -> Thread:
         """An answer to a post that nobody has."""
-        _, mood, words = self.pick(self.talker.talk.topics)
         slots, person = self.talker.slots(), self.talker.someone()
-        text = self.talker.say(words["replies"], self.talker.about(slots, self.talker.other(person)))
+        mood, words = self.talker.habit(person)
+        text = self.talker.say(words["replies"], self.talker.about(slots, person, self.talker.other(person)))
         post = self.talker.post(person, text, "reply", mood, defects=("missing_parent",))
         post.missing_parent = 1
         posts = [post]

@@ -12,7 +12,6 @@ from townsquare.town.world import Fact, World
 
 MOST_ANSWERABLE = 200
 MOST_OF_ONE_AUTHOR = 40
-UNANSWERABLE = 20
 WATCHED = 3_000
 """Facts whose evidence is kept while the town is written; enough for the questions, however large the town."""
 LEAST_EVIDENCE = 3
@@ -65,7 +64,7 @@ def make_questions(world: World, talk: Talk, evidence: Evidence, seed: int) -> l
     questions = [_question(fact, said, talk, random) for fact, said in picked]
     silent = [fact for fact in world.facts if fact.silent]
     random.shuffle(silent)
-    questions += [_question(fact, [], talk, random) for fact in silent[:UNANSWERABLE]]
+    questions += [_question(fact, [], talk, random) for fact in silent]
     return [dataclasses.replace(question, id=f"q{i:04d}") for i, question in enumerate(questions)]
 
 

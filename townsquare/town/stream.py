@@ -63,7 +63,9 @@ class Stream:
     def _thread(self, now: float, day_ms: int) -> Thread:
         noisy = self.random() < NOISE_SHARE
         thread = self.noise.thread(now, self.recent) if noisy else self.talker.thread(now)
-        ms = day_ms + self._time_of_day()
+        ms = day_ms
+        if thread:
+            ms += (self._time_of_day() + thread[0].person.night_owl_ms) % DAY_MS
         for post in thread:
             before = post.parent or post.quote or post.repost
             if before is not None:

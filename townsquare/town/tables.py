@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -92,10 +91,3 @@ def grant(square: Square) -> Grant:
         purposes=PURPOSES,
         sources=(ANY,),
     )
-
-
-def write_questions(folder: Path, questions: list[Question]) -> None:
-    """questions.jsonl, one question a line."""
-    with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(json.dumps(dataclasses.asdict(question), ensure_ascii=False) + "\n")

@@ -57,7 +57,7 @@ class Talker:
             "shop": mixed(world.subjects["shop"], talk.words["any_shop"]),
             "friend": [person.name for person in world.people[:2000]],
         }  # fmt: skip
-        self.tag = world.town
+        self.topic = ""
         self.kinds: tuple[tuple[float, Callable[[float], Thread]], ...] = (
             (0.40, self.statement), (0.58, self.question), (0.60, self.dispute), (0.84, self.daily),
             (0.90, self.debate), (0.94, self.joke), (1.0, self.story),
@@ -65,6 +65,7 @@ class Talker:
 
     def thread(self, now: float) -> Thread:
         """A conversation at a fraction of the time span."""
+        self.topic = ""
         draw = self.random()
         return next(make for limit, make in self.kinds if draw < limit)(now)
 
@@ -86,11 +87,19 @@ class Talker:
         found = self.world.people[self.pick(person.friends)] if self.random() < 0.6 else self.someone()
         return found if found is not person else self.world.people[person.friends[0]]
 
-    def slots(self, given: dict[str, str] | None = None) -> Slots:
-        return Slots(given or {}, self.words, self.random)
+    def slots(self, words: dict[str, Any] | None = None) -> Slots:
+        return Slots({}, words or self.words, self.random)
+
+    def habit(self, person: Person) -> tuple[str, dict[str, Bank]]:
+        """What this person talks about today, mostly one of their own topics: (mood, banks)."""
+        topics = self.talk.topics
+        own = self.random() < 0.7
+        self.topic, mood, words = topics[self.pick(person.topics) % len(topics)] if own else self.pick(topics)
+        return mood, words
 
     def post(self, person: Person, text: str, kind: str, mood: str = "plain", **truth: Any) -> Post:
-        return Post(person, write(person, text, mood, self.tag, self.random), kind, **truth)
+        tag = self.topic if self.random() < 0.5 else self.world.town
+        return Post(person, write(person, text, mood, tag, self.random), kind, **truth)
 
     def join(self, *parts: str) -> str:
         """Sentences of one person in a row."""
@@ -176,8 +185,8 @@ class Talker:
             if self.random() < 0.6:
                 posts.append(self.thanks(posts[-1], asker, slots))
                 if self.random() < 0.5:
-                    welcome = self.say(self.talk.banks["welcome"]["bodies"], self.about(slots, asker))
-                    posts.append(self.reply_to(posts[-1], posts[-2].person, welcome, "reply"))
+                    welcome = self.say(self.talk.banks["welcome"]["bodies"], self.about(slots, helper, asker))
+                    posts.append(self.reply_to(posts[-1], helper, welcome, "reply"))
         return posts
 
     def nicknamed(self, fact: Fact) -> dict[str, str]:
@@ -187,27 +196,29 @@ class Talker:
         return {name: value.split(" ")[0] if name in ("n", "rival") else value for name, value in fact.slots.items()}
 
     def unhelpful(self, parent: Post, slots: Slots) -> Post:
-        text = self.say(self.talk.banks["unhelpful"]["bodies"], self.about(slots, parent.person))
-        return self.reply_to(parent, self.other(parent.person), text, "reply", quality=0.3)
+        person = self.other(parent.person)
+        text = self.say(self.talk.banks["unhelpful"]["bodies"], self.about(slots, person, parent.person))
+        return self.reply_to(parent, person, text, "reply", quality=0.3)
 
     def thanks(self, parent: Post, person: Person, slots: Slots) -> Post:
-        slots = self.about(slots, parent.person)
+        slots = self.about(slots, person, parent.person)
         words = self.talk.banks["thanks"]
         text = f"{self.say(words['heads'], slots)} {self.say(words['bodies'], slots)}"
         return self.reply_to(parent, person, text, "thanks", "good")
 
     # Everyday talk.
 
-    def about(self, slots: Slots, other: Person) -> Slots:
-        """The thread's slots as the next speaker meets them."""
+    def about(self, slots: Slots, speaker: Person, other: Person) -> Slots:
+        """The thread's slots as the next speaker, who answers the other, meets them."""
+        slots["trade"] = speaker.trade
         for name in SIDE_NOTES:
             slots.pop(name, None)
         slots["to"] = other.first
         return slots
 
     def daily(self, now: float) -> Thread:
-        _, mood, words = self.pick(self.talk.topics)
         person, slots = self.someone(), self.slots()
+        mood, words = self.habit(person)
         text = self.say(words["events"], slots)
         if self.random() < 0.65:
             text = self.join(text, self.say(words["more"], slots))
@@ -216,12 +227,12 @@ class Talker:
             return posts
         for _ in range(1 + int(self.random() ** 2 * 3)):
             friend = self.other(person)
-            answer = self.say(words["replies"], self.about(slots, person))
+            answer = self.say(words["replies"], self.about(slots, friend, person))
             if self.random() < 0.3:
                 answer = self.join(answer, self.say(self.talk.banks["banter"]["tails"], slots))
             posts.append(self.reply_to(posts[0], friend, answer, "reply", mood, quality=1.5))
         if self.random() < 0.6:
-            back = self.say(words["more"], self.about(slots, posts[-1].person))
+            back = self.say(words["more"], self.about(slots, person, posts[-1].person))
             if self.random() < 0.6:
                 back = f"{self.say(self.talk.banks['banter']['heads'], slots)} {back}"
             posts.append(self.reply_to(posts[-1], person, back, "reply", mood))
@@ -234,7 +245,7 @@ class Talker:
         words = self.talk.banks["banter"]
         here, there = posts[-1].person, posts[-1].parent.person if posts[-1].parent else posts[0].person
         while len(posts) < deepest and self.random() < 0.72:
-            slots = self.about(slots, here)
+            slots = self.about(slots, there, here)
             parts = [self.say(words["bodies"], slots)]
             if self.random() < 0.6:
                 parts[0] = f"{self.say(words['heads'], slots)} {parts[0]}"
@@ -248,6 +259,7 @@ class Talker:
         issue, words = self.pick(self.talk.issues), self.talk.banks["debates"]
         slots, first = self.slots(), self.someone()
         sides = [first, self.other(first), self.other(first)]
+        slots["trade"] = first.trade
         opening = self.say(issue["opens"], slots)
         if self.random() < 0.7:
             side = "pro" if self.random() < 0.5 else "con"
@@ -257,7 +269,7 @@ class Talker:
         for turn in range(2 + int(self.random() * (DEEPEST - 3))):
             parent = posts[-1] if self.random() < 0.8 else posts[0]
             person = sides[(turn + 1) % 2 + (turn % 5 == 4)]
-            slots = self.about(slots, parent.person)
+            slots = self.about(slots, person, parent.person)
             argument = self.say(issue["pro" if turn % 2 else "con"], slots)
             if argument in used or person is parent.person:
                 continue
@@ -281,11 +293,11 @@ class Talker:
         posts = [self.post(person, wrong, "mistake", defects=("mistaken",), quality=0.4)]
         helper = self.other(person)
         right = self.told(fact, version, None)
-        right = f"{self.say(frames['disputes'], self.about(slots, person))} {right}"
+        right = f"{self.say(frames['disputes'], self.about(slots, helper, person))} {right}"
         truth: dict[str, Any] = {"fact": fact, "version": version, "quality": 4.0}
         posts.append(self.reply_to(posts[0], helper, right, "answer", **truth))
         if self.random() < 0.6:
-            sorry = self.say(frames["concedes"], self.about(slots, helper))
+            sorry = self.say(frames["concedes"], self.about(slots, person, helper))
             posts.append(self.reply_to(posts[-1], person, sorry, "reply"))
         return posts
 
@@ -296,17 +308,20 @@ class Talker:
             text = self.join(text, self.say(words["tails"], slots))
         posts = [self.post(person, text, "joke", "laugh", quality=1.5)]
         if self.random() < 0.5:
-            head = self.say(self.talk.banks["banter"]["heads"], self.about(slots, person))
+            friend = self.other(person)
+            head = self.say(self.talk.banks["banter"]["heads"], self.about(slots, friend, person))
             body = self.say(self.talk.banks["banter"]["bodies"], slots)
-            posts.append(self.reply_to(posts[0], self.other(person), f"{head} {body}", "reply", "laugh"))
+            posts.append(self.reply_to(posts[0], friend, f"{head} {body}", "reply", "laugh"))
         return posts
 
     def story(self, now: float) -> Thread:
         """One person's own thread, or one long post."""
-        _, mood, words = self.pick(self.talk.topics)
         person, slots = self.someone(), self.slots()
+        mood, words = self.habit(person)
         parts = [self.say(words["events"], slots)] + [self.say(words["more"], slots) for _ in range(2)]
-        parts.insert(2, self.say(words["events"], slots))
+        again = self.say(words["events"], slots)
+        if not set(again.split(" ")[:3]) & set(parts[0].split(" ")[:3]):
+            parts.insert(2, again)
         parts = list(dict.fromkeys(parts))
         if self.random() < 0.5:
             ends = self.say(self.talk.banks["banter"]["tails"], slots)
