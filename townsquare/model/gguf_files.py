@@ -1,8 +1,8 @@
 """GGUF files in and out: Llama and Qwen3, with a byte-level BPE vocabulary that llama.cpp knows by name.
 
 Two traps of the format. Llama's files hold the rows of the query and key matrices permuted, because there
-llama.cpp rotates neighbouring pairs where Hugging Face rotates halves (Qwen3's do not). And a vocabulary is only read right
-when `tokenizer.ggml.pre` names its pre-tokenisation; ours is SmolLM2's, "smollm".
+llama.cpp rotates neighbouring pairs where Hugging Face rotates halves; Qwen3's do not. And a vocabulary is
+only read right when `tokenizer.ggml.pre` names its pre-tokenisation; ours is SmolLM2's, "smollm".
 """
 
 from __future__ import annotations
