@@ -25,8 +25,14 @@ from townsquare.square import Square
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The town, the corpus, the assistant and its engine, replaced."""
     truth = pa.table({"uid": [*UIDS, "x:999"], "defects": [[], ["spam"], ["spam", "bot"], ["spam"]]})
-    town = types.SimpleNamespace(read_questions=lambda square: QUESTIONS, read_truth=lambda square: truth)
-    corpus = types.SimpleNamespace(read_dropped=lambda square: pa.table({"uid": [UIDS[1]]}))
+    facts = [{"fact_id": question.fact_id, "subject": question.fact_id} for question in QUESTIONS]
+    town = types.SimpleNamespace(
+        read_questions=lambda square: QUESTIONS, read_truth=lambda square: truth, read_facts=lambda square: facts
+    )
+    corpus = types.SimpleNamespace(
+        read_documents=lambda square: pa.table({"uids": [[UIDS[0]], [UIDS[2]]]}),
+        read_conversations=lambda square: pa.table({"uids": [[UIDS[2], UIDS[0]]]}),
+    )
     monkeypatch.setitem(sys.modules, "townsquare.town", types.SimpleNamespace(tables=town))
     monkeypatch.setitem(sys.modules, "townsquare.curate", types.SimpleNamespace(tables=corpus))
     monkeypatch.setitem(sys.modules, "townsquare.serve.assistant", types.SimpleNamespace(Assistant=Assistant))

@@ -31,20 +31,21 @@ UIDS = [f"x:90{number}" for number in range(len(TEXTS))]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """As the town hands them out."""
+    """As the town hands them out; a fact's id is its subject here."""
 
     id: str
     question: str
     answers: tuple[str, ...]
     evidence: tuple[str, ...]
+    fact_id: str
     answerable: bool = True
 
 
 QUESTIONS = [
-    Question("q1", "When does the harbour bakery open on Sundays?", ("7", "seven"), (UIDS[0],)),
-    Question("q2", "How did Rovers and United end?", ("3-1",), (UIDS[1],)),
-    Question("q3", "When is the library closed?", ("Mondays", "Monday"), (UIDS[2],)),
-    Question("q4", "Who keeps the lighthouse?", (), (), answerable=False),
+    Question("q1", "When does the harbour bakery open on Sundays?", ("7", "seven"), (UIDS[2],), "harbour bakery"),
+    Question("q2", "How did Rovers and United end?", ("3-1",), (UIDS[1],), "Rovers"),
+    Question("q3", "When is the library closed?", ("Mondays", "Monday"), (UIDS[2],), "library"),
+    Question("q4", "Who keeps the lighthouse?", (), (), "lighthouse", answerable=False),
 ]
 
 

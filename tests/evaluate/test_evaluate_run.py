@@ -67,7 +67,7 @@ def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
 def test_filters_are_judged_by_the_hidden_defects(evaluated: Square) -> None:
     receipt = run(evaluated, EvaluateConfig())
     found = receipt.results["scores"]["town_filters"]
-    assert (found["defective_left_out"], found["sound_kept"], found["n"]) == (1 / 2, 1, 3)
+    assert (found["unfit_left_out"], found["sound_kept"], found["n"]) == (1 / 2, 1, 3)
     assert receipt.results["details"]["town_filters"]["by_defect"] == {
         "bot": {"posts": 1, "left_out": 0},
         "none": {"posts": 1, "left_out": 0},

@@ -43,9 +43,3 @@ def stands_in(answer: str, text: str) -> bool:
 def right(answers: Sequence[str], text: str) -> bool:
     """Whether any accepted answer stands in the text."""
     return any(stands_in(answer, text) for answer in answers)
-
-
-def speaks_of(question: str, text: str) -> bool:
-    """Whether the text holds at least half of the question's telling words: those of four letters or more."""
-    telling = {word for word in words(question) if len(word) >= 4}
-    return 2 * len(telling & set(words(text))) >= max(len(telling), 1)
