@@ -210,7 +210,13 @@ def small_run(folder: Path, steps: int = 8) -> tuple[Decoder, Order, loop.Plan]:
     model = ModelConfig(20, 16, 24, 2, 2, 1, 8)
     settings = dial_for(model, size="given", available_tokens=len(ids), epochs=4)
     settings = dataclasses.replace(
-        settings, sequence_length=32, tokens_per_step=256, steps=steps, warmup_steps=2, decay_steps=4, learning_rate=0.01
+        settings,
+        sequence_length=32,
+        tokens_per_step=256,
+        steps=steps,
+        warmup_steps=2,
+        decay_steps=4,
+        learning_rate=0.01,
     )
     decoder = Decoder(model)
     decoder.init_weights(torch.Generator().manual_seed(0))
