@@ -15,7 +15,10 @@ from townsquare.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "runs").glob("*.sh")))
-LINES = re.findall(r"(?:^|`|&& )(townsquare [^`\n]*?)(?=`|$| &&| \|)", README, re.MULTILINE)
+CODE = re.findall(r"`(townsquare [^`\n]*)`", README) + re.findall(
+    r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL
+)
+LINES = re.findall(r"(?:^|&& )(townsquare [^\n]*?)(?= &&|$)", "\n".join(CODE), re.MULTILINE)
 LINES += re.findall(r"^ *(townsquare [^\n]*)$", SCRIPTS.replace("\\\n", " "), re.MULTILINE)
 
 

@@ -30,8 +30,17 @@ from townsquare.train.config import TrainConfig
 STOPPED_BY_HAND = 130
 
 
+FLOW = (
+    "init", "grant", "town", "ingest", "takedown", "curate", "tokens", "train", "export", "index", "evaluate",
+    "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+)  # fmt: skip
+
+
 class Flow(TyperGroup):
     """Commands in the order in which data flows; a person's mistake ends in a message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=FLOW.index)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -58,7 +67,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-takedown_app = typer.Typer(help="Take posts or authors out of every copy, with proof.")
+takedown_app = typer.Typer()
 fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
 
 
@@ -353,3 +362,7 @@ def demo(
 def main() -> None:
     """The `townsquare` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -44,6 +44,10 @@ chitchat = true
 
 [tokens]
 vocabulary_size = 4096
+
+[train]
+size = "2M"
+epochs = 2
 """
 
 NEXT = """

@@ -7,7 +7,8 @@ import hashlib
 from typing import Any
 
 from townsquare import receipts
-from townsquare.consent.grants import read_grants
+from townsquare.consent.grants import grants_input, read_grants
+from townsquare.ledger.chain import ledger_file
 from townsquare.receipts import Receipt
 from townsquare.square import Square
 
@@ -41,6 +42,8 @@ def standings(square: Square) -> list[Standing]:
     now = {receipts.as_input(r).name: r.fingerprint for r in found}
     ingests = sorted(r.fingerprint for r in found if r.stage == "ingest")
     now["posts"] = hashlib.sha256("\n".join(ingests).encode()).hexdigest()
+    if ledger_file(square).is_file():
+        now["grants"] = grants_input(square).sha256
     stale_names: set[str] = set()
     result: list[Standing] = []
     for receipt in sorted(found, key=_place):

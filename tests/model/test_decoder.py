@@ -10,10 +10,20 @@ from townsquare.model.config import ModelConfig
 from townsquare.model.cost import parameters, training_flops_per_token
 from townsquare.model.decoder import Decoder
 
+
+def shape_of(heads: int, kv_heads: int, head_dim: int, tied: bool) -> dict[str, int]:
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "tie_word_embeddings": tied,
+    }
+
+
 SHAPES = {
-    "multi-head tied": dict(num_attention_heads=4, num_key_value_heads=4, head_dim=16, tie_word_embeddings=True),
-    "grouped untied": dict(num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=False),
-    "one key head, wide": dict(num_attention_heads=3, num_key_value_heads=1, head_dim=32, tie_word_embeddings=True),
+    "multi-head tied": shape_of(4, 4, 16, True),
+    "grouped untied": shape_of(4, 2, 16, False),
+    "one key head, wide": shape_of(3, 1, 32, True),
 }
 
 

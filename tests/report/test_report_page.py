@@ -137,6 +137,12 @@ def test_the_funnel_is_the_receipts_sum(square: Square) -> None:
     assert re.search(r"quarantined</td><td>\s*<svg[^>]*><rect[^>]*width=\"10.000%\"", page)
 
 
+def test_the_headline_is_the_squares_name_unless_one_is_given(square: Square) -> None:
+    assert f"<h1>{square.root.name}</h1>" in written(square)
+    run(square, ReportConfig(title="A & B"))
+    assert "<h1>A &amp; B</h1>" in square.report.read_text(encoding="utf-8")
+
+
 def test_numbers_that_do_not_add_up_are_called_out(square: Square) -> None:
     put(square, "ingest", "one", counts={"seen": 10, "kept": 8, "events": 0, "quarantined": {"broken": 1}})
     assert "do not add up" in written(square)
@@ -213,7 +219,7 @@ def test_parts_of_any_depth_become_rows() -> None:
 
 
 def test_the_page_names_no_post_and_a_page_that_does_goes(square: Square) -> None:
-    uid, text = "bsky:at://did:plc:a/app.bsky.feed.post/3k", 'He said "7 & 8" <loudly>, twice'
+    uid, text = "bsky:at://did:plc:a/app.bsky.feed.post/3k", 'He said "7 & 8" <loudly>,\n\ntwice'
     put_story(square)
     put(square, "ask", "before", results={"cited": [uid]})
     page = written(square)

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from townsquare.model.chat import Turn
+from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.serve.api import Facts, make_app
-from townsquare.serve.desk import Desk
+from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
 from townsquare.serve.server import Server, listen
 
@@ -51,7 +51,7 @@ ANSWER = Answer(
     found=True,
     engine=MODEL,
 )
-NOTHING = Answer("I know of none.", (Sentence("I know of none.", (), False, False),), (), "2026-03-12", False, MODEL)
+NOTHING = Answer(NOTHING_FOUND, (Sentence(NOTHING_FOUND, (), False, False),), (), "2026-03-12", False, MODEL)
 
 
 class FakeEngine:
@@ -73,7 +73,9 @@ class FakeAssistant:
         self.most_at_work = 0
         self.ended = threading.Semaphore(0)  # released whenever an answer has ended, however
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Answer]:
+    def stream(
+        self, messages: Sequence[Turn], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[str | Answer]:
         self.asked.append((list(messages), sampling))
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -93,7 +95,7 @@ class FakeAssistant:
 
 
 @contextlib.contextmanager
-def serving(assistant: FakeAssistant, facts: Facts | None = None) -> Iterator[str]:
+def serving(assistant: Answering, facts: Facts | None = None) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:40123, as long as the block runs."""
     known = facts or Facts(grantors=("Town Forum Ltd",), examples=())
     with listen("127.0.0.1", 0) as listening, contextlib.closing(Desk(assistant)) as desk:

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from serving import ANSWER, HOSTILE, LIBRARY, MODEL, NOTHING, FakeAssistant, serving
 
+from tests.serve.serving import ANSWER, HOSTILE, LIBRARY, MODEL, NOTHING, FakeAssistant, serving
 from townsquare.errors import StaleError
 from townsquare.serve import api, desk
 from townsquare.serve.engines import EngineError, Sampling

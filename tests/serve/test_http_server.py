@@ -15,8 +15,11 @@ import pytest
 
 from townsquare.consent.grants import Grant, add_grant, revoke_grant
 from townsquare.errors import ConfigError
-from townsquare.serve.server import listen, square_facts
+from townsquare.serve.server import examples, grantors, listen
 from townsquare.square import Square
+from townsquare.town.config import TownConfig
+from townsquare.town.run import run as build
+from townsquare.town.tables import read_questions
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.com", "", "127.0.0.1.example.com"])
@@ -49,7 +52,7 @@ def test_a_port_that_is_taken_is_named() -> None:
             listen("127.0.0.1", port)
 
 
-def test_facts_name_who_allows_display_today(square: Square) -> None:
+def test_the_page_names_who_allows_display_today(square: Square) -> None:
     def grant(name: str, grantor: str, *purposes: str, ends: str | None = None) -> None:
         add_grant(square, Grant(name, grantor, "us", purposes, sources=("*",), ends=ends))
 
@@ -59,12 +62,21 @@ def test_facts_name_who_allows_display_today(square: Square) -> None:
     grant("d", "Past Ltd", "display", ends="2020-01-01")
     grant("e", "Gone Ltd", "display")
     revoke_grant(square, "e")
-    assert square_facts(square).grantors == ("Forum Ltd",)
+    assert grantors(square) == ("Forum Ltd",)
+
+
+def test_examples_are_questions_that_a_town_answers(square: Square) -> None:
+    assert examples(square) == ()
+    build(square, TownConfig(posts=400))
+    asked = examples(square)
+    answerable = {question.question for question in read_questions(square) if question.answerable}
+    assert len(asked) == len(set(asked)) == 3
+    assert answerable >= set(asked)
 
 
 PROGRAM = """
 import sys, time
-from serving import FakeAssistant
+from tests.serve.serving import FakeAssistant
 from townsquare.serve.assistant import Assistant
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.server import serve
@@ -88,8 +100,7 @@ print("ended", flush=True)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stops_when_told_after_the_answer_under_way(tmp_path: Path, number: signal.Signals) -> None:
-    pytest.importorskip("townsquare.serve.assistant")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path / "square")],
         stdout=subprocess.PIPE, text=True, env=environment,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from importlib import resources
 from typing import Any
 
 from townsquare.curate.config import CurateConfig
@@ -15,11 +17,12 @@ TURNS = 8
 
 
 def conversations(config: CurateConfig) -> list[dict[str, Any]]:
-    """The first MOST conversations by id, cut to TURNS turns; the second speaker is the assistant."""
-    from chitchat_dataset import Dataset
-
-    rows = []
-    for name, talk in sorted(Dataset().items())[:MOST]:
+    """The first MOST talks by id with a turn of each, cut to TURNS turns; the second speaker is the assistant."""
+    talks = json.loads(resources.files("chitchat_dataset").joinpath("dataset.json").read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = []
+    for name, talk in sorted(talks.items()):
+        if len(rows) == MOST:
+            break
         said = [" ".join(part["text"] for part in block).strip() for block in talk["messages"] if block]
         turns: list[dict[str, Any]] = [
             {"role": ("user", "assistant")[at % 2], "text": personal_data.mask_one(text, Counter()), "uids": []}

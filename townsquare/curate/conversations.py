@@ -7,6 +7,7 @@ each other become one turn. A post is learned, that is, spoken by the assistant,
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,8 @@ class Threads:
     texts: list[str]
     authors: list[str]
     splits: list[str]
+    moments: list[dt.datetime | None]
+    langs: list[str | None]
     learnable: np.ndarray
 
     @classmethod
@@ -45,6 +48,8 @@ class Threads:
             texts,
             authors.to_list(),
             posts["split"].to_list(),
+            posts["created_at"].to_list(),
+            posts["lang"].to_list(),
             ~posts["context"].to_numpy(),
         )
 
@@ -95,14 +100,13 @@ def turns_of(threads: Threads, path: Sequence[int]) -> list[dict[str, Any]]:
 
 def row_of(threads: Threads, end: int, turns: list[dict[str, Any]], **scores: float) -> dict[str, Any]:
     """A conversation (records.CONVERSATIONS) that stands where its last post stands."""
-    created, lang = threads.posts["created_at"][end], threads.posts["lang"][end]
     return {
         "conversation_id": threads.uids[int(threads.trees.root[end])],
         "turns": turns,
         "uids": list(dict.fromkeys(uid for turn in turns for uid in turn["uids"])),
         "source": "posts",
-        "created_at": created,
-        "lang": lang,
+        "created_at": threads.moments[end],
+        "lang": threads.langs[end],
         "split": threads.splits[end],
         "scores": list(scores.items()),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
 
 from townsquare.consent import gate
-from townsquare.consent.grants import grants_input, read_grants
+from townsquare.consent.grants import Grant, grants_input, read_grants
 from townsquare.curate import normal
 from townsquare.curate.rules import personal_data
 from townsquare.ingest import tables
@@ -34,13 +35,16 @@ def inputs(square: Square, at: dt.date) -> list[Input]:
 
 
 def read_gated(square: Square, at: dt.date) -> pl.DataFrame:
-    """Every post, by uid, with `train_refusal` and `tune_refusal`: the gate's reason, or null where it may be used.
+    """Every post of the square, by uid, as `gated` gives it."""
+    columns = list(dict.fromkeys([*gate.COLUMNS, *COLUMNS]))
+    return gated(tables.read_posts(square, columns), tables.read_events(square), read_grants(square), at)
+
+
+def gated(posts: pa.Table, events: pa.Table, grants: Sequence[Grant], at: dt.date) -> pl.DataFrame:
+    """The posts with `train_refusal` and `tune_refusal`: the gate's reason, or null where a post may be used.
 
     Raises GrantError when no post may be used for either purpose.
     """
-    columns = list(dict.fromkeys([*gate.COLUMNS, *COLUMNS]))
-    posts = tables.read_posts(square, columns)
-    grants, events = read_grants(square), tables.read_events(square)
     refusals: dict[str, pa.Array] = {
         purpose: gate.refusals(posts, grants=grants, opted_out=gate.opt_outs(events, purpose), purpose=purpose, at=at)
         for purpose in gate.LEARNING

@@ -26,20 +26,22 @@ ALL_CHARACTERS = 900  # prompt and answer: about a row of 256 tokens
 COMMON = 300  # a word in more posts than this tells nothing apart
 WORDS_LOOKED_UP = 6
 SAME_CONTENT = 0.6  # share of the answer's words from which another post may answer as well
-UNANSWERED_SHARE = 0.15
+ALIKE = 0.7  # share of a question's weight that a statement must have where no reply vouches for it
+UNANSWERED_SHARE = 0.3
 
-_WORD = re.compile(r"[^\W_]{3,}")
+_WORD = re.compile(r"\d+(?:[.:,]\d+)*|[^\W\d_]{3,}")
 _NAME = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][^\W_]{2,}")
-_ASKS = re.compile(
-    r"^(?:hey |hi |so |ok |and |anyone |does anyone know |can (?:anyone|someone) )*"
-    r"(?:who|what|when|where|which|why|how|is|are|does|do|did|can|could|will|has|have|was|were)\b[^.!]{8,}$",
+_ASKS_FOR = re.compile(
+    r"\b(?:who|whose|what|when|where|which|how|why|wer|was|wann|wo|welche[rsn]?|wie|warum|qui|que|quand|où|quel(?:le)?s?|"
+    r"comment|combien|quién|qué|cuándo|dónde|cuál|cómo|cuánto|chi|cosa|quando|dove|quale|come|quanto|quem|onde|qual|"
+    r"wie|wat|wanneer|waar|welke?|hoe)\b",
     re.I,
 )
 
 
 def asks(text: str) -> bool:
-    """Whether a post reads as one question."""
-    return len(text) <= QUESTION_CHARACTERS and (text.rstrip().endswith("?") or bool(_ASKS.match(text)))
+    """Whether a post asks for something that a post could tell: who, what, when, where, how much."""
+    return len(text) <= QUESTION_CHARACTERS and "?" in text and _ASKS_FOR.search(text) is not None
 
 
 class Words:
@@ -58,11 +60,24 @@ class Words:
         known = [(len(self.rows[word]), word) for word in self.of[row] if word in self.rows]
         return [word for count, word in sorted(known) if count <= COMMON][:WORDS_LOOKED_UP]
 
+    def news(self, row: int, asked: int) -> frozenset[str]:
+        """What a post says beyond the question: its numbers and rarer words that the question lacks."""
+        beyond = self.of[row] - self.of[asked]
+        return frozenset(word for word in beyond if len(self.rows.get(word, ())) <= COMMON)
+
+    def weight(self, asked: int, row: int) -> float:
+        """Share of the question's words, each weighed by its rarity, that a post has."""
+        worth = {word: self._worth(word) for word in sorted(self.of[asked]) if word in self.rows}
+        return sum(worth[word] for word in sorted(self.of[row] & worth.keys())) / max(sum(worth.values()), 1e-9)
+
+    def _worth(self, word: str) -> float:
+        return math.log(1 + len(self.eligible) / len(self.rows[word]))
+
     def about(self, words: Sequence[str]) -> list[int]:
         """Posts that share the words, best first: each word counts by its rarity."""
         scores: dict[int, float] = defaultdict(float)
         for word in words:
-            worth = math.log(1 + len(self.eligible) / len(self.rows[word]))
+            worth = self._worth(word)
             for row in self.rows[word]:
                 scores[row] += worth
         return sorted(scores, key=lambda row: (-scores[row], row))
@@ -74,105 +89,123 @@ class Grounder:
     def __init__(self, threads: Threads, taken: np.ndarray, config: CurateConfig) -> None:
         self.threads, self.taken, self.config = threads, taken, config
         texts = threads.texts
-        self.question = [asks(text) for text in texts]
         fit = [row for row in range(len(texts)) if threads.learnable[row] and len(texts[row]) <= POST_CHARACTERS]
-        self.words = Words(texts, fit)
         self.fit = frozenset(fit)
-        self.statements: dict[str, list[int]] = defaultdict(list)  # by split
+        self.words = Words(texts, fit)
+        self.questions = [row for row, text in enumerate(texts) if asks(text)]
+        self.names = {row: {name.lower() for name in _NAME.findall(texts[row])} for row in self.questions}
+        self.replies: dict[int, list[int]] = defaultdict(list)
+        for row, above in enumerate(threads.trees.parent.tolist()):
+            if above in self.names and threads.answers(row):
+                self.replies[above].append(row)
+        self.pool: dict[str, list[int]] = defaultdict(list)  # by split
         for row in fit:
-            if not self.question[row]:
-                self.statements[threads.splits[row]].append(row)
+            self.pool[threads.splits[row]].append(row)
 
     def _draw(self, *parts: object) -> float:
         return draw(self.config.seed, *parts)
 
+    def _drawn(self, kind: str, row: int, share: float = 1.0) -> bool:
+        return self._draw(kind, self.threads.uids[row]) < share * self.config.grounded_share
+
+    def _states(self, row: int) -> bool:
+        return row in self.fit and not self.taken[row] and "?" not in self.threads.texts[row]
+
     def answered(self) -> list[dict[str, Any]]:
-        """Replies to questions."""
+        """Questions and the replies they got, as far as a reply says what it is about."""
         made = []
-        for row in sorted(self.fit):
-            above = int(self.threads.trees.parent[row])
-            if not self.threads.answers(row) or not self.question[above] or self.question[row]:
-                continue
-            if self._draw("grounded", self.threads.uids[row]) < self.config.grounded_share:
-                made.append(self._told(above, row, kind=1.0))
+        for asked in self.questions:
+            rare = frozenset(self.words.rare(asked))
+            for row in self.replies[asked]:
+                if self._states(row) and rare & self.words.of[row] and self._drawn("answered", row):
+                    made.append(self._told(asked, row, self.words.news(row, asked), kind=1.0))
         return [row for row in made if row]
 
     def stated(self) -> list[dict[str, Any]]:
-        """Statements that share a name and another rare word with a question asked elsewhere."""
+        """Questions, and statements from other threads that share a name and what a reply vouches for."""
         made = []
-        for asked in (row for row, question in enumerate(self.question) if question):
-            if self._draw("stated", self.threads.uids[asked]) >= self.config.grounded_share:
-                continue
+        for asked in self.questions:
             rare = self.words.rare(asked)
-            names = {name.lower() for name in _NAME.findall(self.threads.texts[asked])} & set(rare)
-            if not names or len(rare) < 2:
+            names = self.names[asked].intersection(rare)
+            if not names or not self._drawn("stated", asked):
                 continue
-            for row in self.words.about(rare)[:12]:
-                shared = self.words.of[row].intersection(rare)
-                if len(shared) >= 2 and shared & names and self._may_state(row, asked):
-                    made.append(self._told(asked, row, kind=2.0))
-                    break
+            vouched = frozenset().union(*(self.words.news(row, asked) for row in self.replies[asked]))
+            for row in self.words.about(rare)[: WORDS_LOOKED_UP * 4]:
+                if self._states(row) and self._elsewhere(row, asked) and names & self.words.of[row]:
+                    news = vouched & self.words.of[row]
+                    if news or (not vouched and self.words.weight(asked, row) >= ALIKE):
+                        made.append(self._told(asked, row, news or self.words.news(row, asked), kind=2.0))
+                        break
         return [row for row in made if row]
 
-    def _may_state(self, row: int, asked: int) -> bool:
+    def _elsewhere(self, row: int, asked: int) -> bool:
         threads = self.threads
         return (
-            not self.taken[row]
-            and not self.question[row]
-            and not threads.answers(row)
-            and threads.trees.root[row] != threads.trees.root[asked]
+            threads.trees.root[row] != threads.trees.root[asked]
             and threads.splits[row] == threads.splits[asked]
+            and not threads.answers(row)
         )
 
     def unanswered(self) -> list[dict[str, Any]]:
         """Questions among posts that have none of their rarest words."""
         made = []
-        for asked in (row for row, question in enumerate(self.question) if question):
-            if self._draw("unanswered", self.threads.uids[asked]) < UNANSWERED_SHARE * self.config.grounded_share:
-                posts = self._others(asked, None, GROUNDED_POSTS)
+        for asked in self.questions:
+            rare = self.words.rare(asked)
+            if self.names[asked].intersection(rare) and self._drawn("unanswered", asked, UNANSWERED_SHARE):
+                telling = frozenset(rare[:2]) | self.names[asked].intersection(rare)
+                posts = self._others(asked, [word for word in rare if word not in telling], GROUNDED_POSTS, telling)
                 if posts is not None:
                     made.append(self._row(asked, posts, NOTHING_FOUND, end=asked, kind=3.0))
         return [row for row in made if row]
 
-    def _told(self, asked: int, answer: int, *, kind: float) -> dict[str, Any] | None:
-        others = self._others(asked, answer, GROUNDED_POSTS - 1)
+    def _told(self, asked: int, answer: int, news: frozenset[str], *, kind: float) -> dict[str, Any] | None:
+        threads, content = self.threads, self.words.of[answer]
+        others = self._others(asked, self.words.rare(asked), GROUNDED_POSTS - 1, news, content, answer)
         if others is None:
             return None
-        place = int(self._draw("place", self.threads.uids[asked], self.threads.uids[answer]) * GROUNDED_POSTS)
+        place = int(self._draw("place", threads.uids[asked], threads.uids[answer]) * GROUNDED_POSTS)
         posts = [*others[:place], answer, *others[place:]]
-        text = " ".join(self.threads.texts[answer].split())
+        text = " ".join(threads.texts[answer].split())
         row = self._row(asked, posts, f"{text} [{place + 1}]", end=answer, kind=kind)
         if row:
             self.taken[answer] = True
         return row
 
-    def _others(self, asked: int, answer: int | None, count: int) -> list[int] | None:
-        """Posts that do not answer: about the same words first, then any; null when there are too few."""
-        threads, rare = self.threads, self.words.rare(asked)
-        telling = set(rare[:2]) if answer is None else set()
-        content = self.words.of[answer] if answer is not None else frozenset()
-        split, root = threads.splits[asked], threads.trees.root[asked]
-        pool = self.statements[split]
-        start = int(self._draw("fill", threads.uids[asked], answer is None) * max(len(pool), 1))
+    def _others(
+        self,
+        asked: int,
+        words: Sequence[str],
+        count: int,
+        telling: frozenset[str],
+        content: frozenset[str] = frozenset(),
+        answer: int = -1,
+    ) -> list[int] | None:
+        """Posts that do not answer: about `words` first, then any; null when there are too few.
+
+        None has a `telling` word, most of the answer's `content`, or the thread of the question or the answer.
+        Up to two may ask themselves, for those are what a search finds first.
+        """
+        threads = self.threads
+        split, roots = threads.splits[asked], threads.trees.root[[asked, answer] if answer >= 0 else [asked]]
+        pool = self.pool[split]
+        start = int(self._draw("fill", threads.uids[asked], count) * max(len(pool), 1))
         fill = (pool[(start + step * 7919) % len(pool)] for step in range(min(len(pool), 40)))
-        chosen: list[int] = []
-        texts: set[str] = set()
-        for row in [*self.words.about(rare[2:] if answer is None else rare)[:24], *fill]:
-            words = self.words.of[row]
-            if (
-                row not in (asked, answer)
-                and not self.question[row]
-                and threads.splits[row] == split
-                and threads.trees.root[row] != root
-                and (answer is None or threads.trees.root[row] != threads.trees.root[answer])
-                and not words & telling
-                and len(words & content) < SAME_CONTENT * max(len(content), 1)
-                and threads.texts[row] not in texts
-            ):
-                chosen.append(row)
-                texts.add(threads.texts[row])
-                if len(chosen) == count:
-                    return sorted(chosen, key=lambda r: self._draw("order", threads.uids[asked], threads.uids[r]))
+        asking = int(self._draw("asking", threads.uids[asked], count) * 3)
+        chosen: dict[str, int] = {}
+        for row in [*self.words.about(words)[: 12 * count], *fill]:
+            text, said = threads.texts[row], self.words.of[row]
+            fits = (
+                threads.splits[row] == split
+                and threads.trees.root[row] not in roots
+                and not said & telling
+                and len(said & content) < SAME_CONTENT * max(len(content), 1)
+                and text not in chosen
+            )
+            if fits and (asking or "?" not in text):
+                asking -= "?" in text
+                chosen[text] = row
+            if len(chosen) == count:
+                return sorted(chosen.values(), key=lambda r: self._draw("order", threads.uids[asked], threads.uids[r]))
         return None
 
     def _row(self, asked: int, posts: list[int], reply: str, *, end: int, kind: float) -> dict[str, Any] | None:

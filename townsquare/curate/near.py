@@ -14,6 +14,7 @@ from townsquare.curate.threads import components
 SHINGLE = 5
 BANDS, ROWS = 12, 5
 BATCH_BYTES = 1 << 20
+CHUNK = 1 << 16  # pairs whose signatures are compared at once
 ALL_PAIRS = 12  # a bucket up to this size is compared all with all, a larger one with its neighbours
 FAR = 0.25  # below the threshold by this much in the signature, a candidate is not looked at closely (4 sigma)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -49,8 +50,11 @@ def similar_pairs(texts: pl.Series, threshold: float) -> tuple[np.ndarray, np.nd
     encoded = [text.encode() for text in texts.to_list()]
     signatures = minhash(encoded)
     left, right = _candidates(signatures)
-    alike = np.fromiter(
-        ((signatures[a] == signatures[b]).mean() for a, b in zip(left, right, strict=True)), np.float64, len(left)
+    alike = np.concatenate(
+        [
+            (signatures[left[at : at + CHUNK]] == signatures[right[at : at + CHUNK]]).mean(axis=1)
+            for at in range(0, max(len(left), 1), CHUNK)
+        ]
     )
     likely = alike >= threshold - FAR
     left, right = left[likely], right[likely]
@@ -128,5 +132,6 @@ def _candidates(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             found.append(np.stack([order[:-step][run], order[step:][run]], axis=1))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    return pairs[:, 0], pairs[:, 1]
+    pairs = np.sort(np.concatenate(found), axis=1)
+    packed = np.unique(pairs[:, 0] * len(signatures) + pairs[:, 1])
+    return packed // len(signatures), packed % len(signatures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-LINK = r"(?i)\bhttps?://\S+|\bwww\.\S+"
+LINK = r"(?i)https?://\S+|\bwww\.\S+"  # no \b before http: an arrow's variation selector counts as a letter
 MENTION = r"@[\w.]+(?:@[\w.-]+)?"
 EMOJI = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\x{200d}\x{fe0f}\x{1f1e6}-\x{1f1ff}]"
 

@@ -50,7 +50,8 @@ def run(square: Square, config: CurateConfig) -> Receipt:
 
 
 def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
-    """The corpus of gated posts (see `gated.read_gated`). Pure: the same posts and config, the same tables."""
+    """The corpus of gated posts (see `gated.gated`). Pure: the same posts, in any order, make the same tables."""
+    posts = posts.sort("uid")
     with progress("Curating", PHASES, "steps") as bar:
         usable, masked = gated.prepare(posts)
         bar.advance(note="gate and personal data")

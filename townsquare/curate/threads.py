@@ -54,7 +54,7 @@ def _cut_cycles(parent: np.ndarray, uids: pl.Series) -> None:
                 leaves.append(above)
     pending = set(np.flatnonzero((answers > 0) & (parent >= 0)).tolist())
     while pending:
-        node, cycle = min(pending), []
+        node, cycle = next(iter(pending)), []  # any: the cut does not hang on where it is found
         while node in pending:
             pending.discard(node)
             cycle.append(node)

@@ -32,6 +32,8 @@ class EstimateConfig:
     """A run of this square to compare with; its vocabulary is used. Passed over when there is none."""
     number_type: Literal["bf16", "fp8"] = "bf16"
     """Number type of the layers' matrix products."""
+    software: Literal["flash", "fused"] = "flash"
+    """flash: PyTorch with flash attention, as ours. fused: a vendor's fused blocks (Megatron-Core, NeMo)."""
     price_usd_per_gpu_hour: float | None = None
     """Price, instead of hardware.csv's."""
 
@@ -53,6 +55,6 @@ class ValidateConfig:
     """Which published runs the estimates are held against."""
 
     runs: Path | None = None
-    """A CSV of measured training runs, with the columns that CONTRIBUTING lists."""
+    """A CSV of measured training runs: shape, batch, layout, GPU kind and step_time_s in columns of those names."""
     memory: Path | None = None
-    """A CSV of measured memory."""
+    """A CSV of runs whose memory was measured, mem_gib and oom (yes where it ran out) among its columns."""

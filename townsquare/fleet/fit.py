@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from townsquare.fleet.constants import TABLE, Shares, keys
+from townsquare.fleet.constants import Constant, Key, Shares, keys
 from townsquare.fleet.runs import MeasuredRun
 from townsquare.fleet.step_time import step_time
 from townsquare.fleet.work import Work, work
 
-Key = tuple[str, str]
 Array = NDArray[np.float64]
-ROBUST = 0.10  # beyond this error a row pulls no harder
-PRIOR = 0.5  # a constant strays from its first value as far as a factor e^0.5 at the price of one row's robust error
+ROBUST = 0.2
+PRIOR = 0.2
 LONGEST = 0.3  # step of a logarithm
 ROUNDS = 40
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """A row of constants.csv that may be fitted, within its bounds."""
-
-    name: str
-    scope: str
-    value: float
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +56,9 @@ class Measured:
         return np.asarray(np.log(step_time(self.work, shares).total_seconds) - self.log_seconds)
 
 
-def read_table() -> list[Constant]:
-    """constants.csv, bounds included."""
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        return [
-            Constant(row["name"], row["scope"], *(float(row[column]) for column in ("value", "low", "high")))
-            for row in csv.DictReader(file)
-        ]
-
-
 def fit(measured: Measured, table: Sequence[Constant], start: Array | None = None) -> Array:
     """Values that explain the runs best, in the table's order."""
-    prior = np.log([constant.value for constant in table])
+    prior = np.log([constant.prior for constant in table])
     low, high = (np.log([getattr(constant, side) for constant in table]) for side in ("low", "high"))
     theta = prior.copy() if start is None else np.log(start)
     for _ in range(ROUNDS):

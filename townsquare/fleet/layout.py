@@ -10,9 +10,12 @@ from townsquare.errors import ConfigError
 Sharding = Literal["none", "optimizer", "full"]
 Recompute = Literal["none", "selective", "half", "full"]
 Kernels = Literal["unfused", "flash", "fused", "overlapped"]
-"""unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
-fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo). overlapped: and,
-inside a rack of NVLink, the experts' exchange within the kernels (Megatron-Core from mid 2026)."""
+"""Generation of the software.
+
+unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
+fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo).
+overlapped: besides, inside a rack of NVLink, the experts' exchange within the kernels (Megatron-Core from mid 2026).
+"""
 NumberType = Literal["bf16", "fp8", "fp4"]
 
 
@@ -42,6 +45,8 @@ class Layout:
     """Of the layers' matrix products. Weights are kept in bf16, optimizer state in float32."""
     kernels: Kernels = "flash"
     """Generation of the software, see `Kernels`."""
+    splits_sequence: bool = True
+    """Whether tensor ranks share what lies between matrices too (sequence parallelism, arXiv 2205.05198)."""
     trains: Literal["all", "adapters"] = "all"
     """Every parameter, or small adapters beside them (LoRA)."""
 
@@ -49,6 +54,16 @@ class Layout:
         for field in ("data", "tensor", "pipeline", "interleave", "context", "expert", "micro_batch"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} cannot be {getattr(self, field)}", remedy="Give 1 or more.")
+
+    @property
+    def writes_scores(self) -> bool:
+        """Whether attention scores go through memory, and communication is not hidden: software before late 2022."""
+        return self.kernels == "unfused"
+
+    @property
+    def between(self) -> int:
+        """GPUs that share what lies between matrices."""
+        return self.tensor if self.splits_sequence else 1
 
     @property
     def gpus(self) -> int:

@@ -8,9 +8,11 @@ from townsquare.fleet.hardware import Gpu
 from townsquare.fleet.layout import Layout
 from townsquare.fleet.shape import Shape
 
-CONTEXT_GB = 1.6
+LOGIT_BYTES = {"unfused": 8, "flash": 12, "fused": 6, "overlapped": 6}
+"""Bytes a logit at the peak: float32 and its gradient; PyTorch's own loss keeps the bf16 ones too."""
+CONTEXT_GB = 2.5
 """CUDA context, cuBLAS workspaces and NCCL channels, in GB; they come with every process."""
-FRAGMENTS = 0.06
+FRAGMENTS = 0.08
 """Share of the tensors' memory that the caching allocator holds beyond them."""
 
 
@@ -50,7 +52,7 @@ def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_ste
     state = everything if layout.sharding == "none" else shared
     live = held_activations(shape, layout, sequence_length, sequences_per_step)
     tokens = layout.micro_batch * sequence_length / layout.context
-    logits = 8 * tokens * shape.vocabulary / layout.tensor  # float32 logits and their gradient
+    logits = LOGIT_BYTES[layout.kernels] * tokens * shape.vocabulary / layout.tensor
     layer = everything / max(shape.layers / layout.pipeline, 1)
     gathered = 2 * 2 * layer if full else 0.0  # this layer and the next, in bf16
     tensors = Memory(
@@ -92,34 +94,35 @@ def held_activations(shape: Shape, layout: Layout, sequence_length: int, sequenc
     extra = (stages - 1) / (stages * layout.interleave) if layout.interleave > 1 else 0.0
     in_flight = min(micro_batches, stages * (1 + extra))
     layers = shape.layers / stages
+    whole, split = activation_bytes_per_token(shape, layout, sequence_length)
+    one = (whole / layout.between + split / layout.tensor) * tokens
     if layout.recompute == "full":
-        one = activation_bytes_per_token(shape, layout, sequence_length) * tokens / layout.tensor
-        return in_flight * layers * 2 * shape.hidden * tokens / layout.tensor + one
-    per_token = activation_bytes_per_token(shape, layout, sequence_length)
-    return in_flight * layers * per_token * tokens / layout.tensor * (0.5 if layout.recompute == "half" else 1.0)
+        return in_flight * layers * 2 * shape.hidden * tokens / layout.between + one
+    return in_flight * layers * one * (0.5 if layout.recompute == "half" else 1.0)
 
 
-def activation_bytes_per_token(shape: Shape, layout: Layout, sequence_length: int) -> float:
-    """Bytes that one layer keeps for each token, in bf16, when it is not made anew.
+def activation_bytes_per_token(shape: Shape, layout: Layout, sequence_length: int) -> tuple[float, float]:
+    """Bytes that one layer keeps for each token, in bf16, when it is not made anew: between matrices, and within.
+
+    Tensor ranks share the second; the first only where they split the sequence.
 
     The terms of Korthikanti et al. (arXiv 2205.05198, equation 1) for any widths: 34 h and 5 a s for GPT with
     dropout and kept scores. A flash kernel keeps no scores; frozen matrices need not keep what they were given.
     """
     h, keys = shape.hidden, 2 * shape.kv_heads * shape.head_dim
-    normed = 4 * h  # inputs of the two norms
-    attention = 2 * h + 2 * (shape.query_width + keys) + 2 * shape.query_width  # in, queries keys values, out
-    inner = 6 if shape.gated else 4
-    given = 2 * h
+    whole = 4 * h + 2 * h  # inputs of the two norms and of attention
+    split: float = 2 * (shape.query_width + keys) + 2 * shape.query_width  # queries, keys, values; what comes out
+    inner, given = (6 if shape.gated else 4), 2 * h
     if layout.trains == "adapters":
         inner, given = inner - 2, 0
-    mlp: float = given + inner * shape.mlp_width
+    mlp: float = inner * shape.mlp_width
     if shape.experts:
         routed = shape.experts_per_token * (given + inner * shape.expert_width)
-        mixture = given + routed + inner * shape.shared_width
-        mlp = (mlp * shape.dense_layers + mixture * shape.expert_layers) / shape.layers
-    kept = normed + attention + mlp
-    if layout.kernels == "unfused":
-        kept += 2 * h  # dropout's masks, after attention and after the block: a byte a value
+        mlp = (mlp * shape.dense_layers + (routed + inner * shape.shared_width) * shape.expert_layers) / shape.layers
+    split += mlp
+    whole += given
+    if layout.writes_scores:
+        whole += 2 * h  # dropout's masks, after attention and after the block: a byte a value
         if layout.recompute == "none":
-            kept += 5 * shape.heads * sequence_length
-    return kept
+            split += 5 * shape.heads * sequence_length
+    return whole, split

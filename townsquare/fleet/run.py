@@ -11,6 +11,7 @@ from townsquare.dial import parameters_of
 from townsquare.fleet.config import EstimateConfig
 from townsquare.fleet.estimate import Job
 from townsquare.fleet.hardware import Gpu, gpu
+from townsquare.fleet.layout import Layout
 from townsquare.fleet.search import by_dial, fastest, largest
 from townsquare.fleet.shape import from_model, read_huggingface
 from townsquare.model.config import ModelConfig
@@ -19,6 +20,7 @@ from townsquare.square import Square
 
 VOCABULARY_SIZE = 65_536  # for a square without a vocabulary
 SEQUENCE_LENGTH = 2048
+ASSUMED = "no interruptions; the range holds four of five published runs whose group the constants had not seen"
 
 
 def run(square: Square, config: EstimateConfig) -> Receipt:
@@ -28,8 +30,8 @@ def run(square: Square, config: EstimateConfig) -> Receipt:
     """
     kind = gpu(config.gpu)
     own = receipts.read(square, "train", config.run) if config.run else None
-    tokens = receipts.read(square, "tokens")
-    inputs = [receipts.as_input(receipt) for receipt in (own, tokens) if receipt is not None]
+    tokens, curated = receipts.read(square, "tokens"), receipts.read(square, "curate")
+    inputs = [receipts.as_input(receipt) for receipt in (own, tokens, curated) if receipt is not None]
     with receipts.stage(dataclasses.replace(square, replace=True), "fleet", inputs=inputs, config=config) as work:
         if work.done:
             return work.done
@@ -38,15 +40,16 @@ def run(square: Square, config: EstimateConfig) -> Receipt:
         work.results.update(answer)
         if own is not None:
             work.results["own_run"] = _own_run(square, own, config, kind)
-        work.results["posts"] = _posts(square, tokens, answer["model"]["tokens"])
+        work.results["posts"] = _posts(tokens, curated, answer["model"]["tokens"])
     return work.receipt
 
 
 def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str, Any]:
     """The estimate asked for, and in words what was asked."""
     tokens = float(parameters_of(config.tokens)) if config.tokens else None
+    like = Layout(number_type=config.number_type, kernels=config.software)
     if config.model is None and config.size is None:
-        found = largest(kind, config.gpus, config.days, vocabulary_size, config.number_type)
+        found = largest(kind, config.gpus, config.days, vocabulary_size, like)
         asked = (
             f"the largest model that {config.gpus:,} {kind.name} train in {config.days:g} days, 20 tokens a parameter"
         )
@@ -55,7 +58,7 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
             job, name = _job_of_file(config, tokens), str(config.model)
         else:
             job, name = by_dial(config.size or "", vocabulary_size, tokens)[0], str(config.size)
-        found = fastest(job, kind, config.gpus, config.number_type)
+        found = fastest(job, kind, config.gpus, like)
         asked = f"{name} on {config.gpus:,} {kind.name}"
     used = found.layout.gpus
     remark = f"{used:,} of {config.gpus:,} GPUs have work"
@@ -63,7 +66,7 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
         remark += (
             f": a step holds only {found.job.sequences_per_step:,} sequences of {found.job.sequence_length:,} tokens"
         )
-    return {"asked": asked, "gpus": remark, **found.to_json(config.price_usd_per_gpu_hour)}
+    return {"asked": asked, "gpus": remark, "assumed": ASSUMED, **found.to_json(config.price_usd_per_gpu_hour)}
 
 
 def _job_of_file(config: EstimateConfig, tokens: float | None) -> Job:
@@ -98,13 +101,12 @@ def _own_run(square: Square, own: Receipt, config: EstimateConfig, kind: Gpu) ->
     }
 
 
-def _posts(square: Square, tokens: Receipt | None, needed: int) -> dict[str, Any]:
+def _posts(tokens: Receipt | None, curated: Receipt | None, needed: int) -> dict[str, Any]:
     """How many posts like this square's the tokens would take; null while the square has no shards."""
     if tokens is None:
         return {"tokens_needed": needed, "tokens_per_post": None, "posts_needed": None}
-    kept = receipts.read(square, "curate")
     held = sum(count for name, count in tokens.results["tokens"].items() if name.startswith("documents"))
-    rows = kept.counts.get("kept") if kept else None
+    rows = curated.counts.get("kept") if curated else None
     per_post = held / rows if rows else None
     return {
         "tokens_needed": needed,

@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from townsquare.errors import ConfigError, InputError
 from townsquare.fleet.hardware import Gpu, gpu
@@ -15,6 +16,7 @@ from townsquare.fleet.layout import Kernels, Layout, NumberType, Recompute, Shar
 from townsquare.fleet.memory import memory
 from townsquare.fleet.shape import Shape
 
+WORDS = ("name", "gated", "source")  # columns of published.csv that are no counts
 PUBLISHED = Path(__file__).with_name("published.csv")
 NEEDED = ("id", "group", "model", "gpu", "layers", "hidden", "seq_len", "global_batch_seqs", "num_gpus", "tp", "pp")
 OVERLAPPED_FROM = "2026-05"
@@ -88,6 +90,10 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
         if memory is None and not oom:
             raise Unusable("global_batch_seqs not stated")
         sequences = layout.data * layout.micro_batch * 4 * layout.pipeline
+    if layout.number_type not in kind.peak_tflops:
+        raise Unusable("no such number type on that GPU kind")
+    if sequences < layout.data:
+        raise Unusable("batch smaller than the replicas")
     if step is None and memory is None and not oom:
         raise Unusable("neither step time nor memory stated")
     return MeasuredRun(
@@ -197,9 +203,10 @@ def _layout(row: Mapping[str, str], shape: Shape) -> Layout:
             expert=min(expert, data * context * tensor),
             sharding=sharding(row.get("dp_strategy", "")),
             micro_batch=_integer(row, "micro_batch", 1),
-            recompute=recompute(row.get("recompute", "")),
+            recompute=recompute(row),
             number_type=number_type(row.get("precision", "")),
             kernels=kernels(row),
+            splits_sequence=kernels(row) != "unfused" or "SP" in row.get("recompute", ""),
             trains="adapters" if row.get("task") == "lora" else "all",
         )
     except ConfigError:
@@ -216,18 +223,20 @@ def sharding(text: str) -> Sharding:
     return "optimizer"
 
 
-def recompute(text: str) -> Recompute:
-    """A row's `recompute`. torchtitan's selective kinds make every second layer or product anew."""
+def recompute(row: Mapping[str, str]) -> Recompute:
+    """A row's `recompute`. Beside a flash kernel, selective is torchtitan's: every second product or layer."""
+    text = row.get("recompute", "")
     if text.startswith("full"):
         return "full"
-    if "op" in text or "every other" in text:
-        return "half"
-    return "selective" if text.startswith("selective") else "none"
+    if not text.startswith("selective") or "layernorm" in text:
+        return "none"
+    return "selective" if kernels(row) == "unfused" else "half"
 
 
 def kernels(row: Mapping[str, str]) -> Kernels:
-    """The generation of a row's software, by its date and name."""
-    if row.get("date") and row["date"] < FLASH_FROM:
+    """The generation of a row's software, by its date and name; without a date, fp16 tells old software."""
+    date = row.get("date") or ("2022" if "fp16" in row.get("precision", "") else FLASH_FROM)
+    if date < FLASH_FROM:
         return "unfused"
     software = row.get("software", "").lower()
     if not any(name in software for name in FUSED):
@@ -247,13 +256,12 @@ def number_type(text: str) -> NumberType:
 def published() -> dict[str, Shape]:
     """Shapes whose widths rows do not print, by plain name."""
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
-        return {
-            _plain(row["name"]): Shape(
-                **{key: int(value) for key, value in row.items() if key not in ("name", "source", "gated") and value},
-                gated=row["gated"] == "yes",
-            )
-            for row in csv.DictReader(file)
-        }
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        counts: dict[str, Any] = {key: int(value) for key, value in row.items() if key not in WORDS and value}
+        found[_plain(row["name"])] = Shape(**counts, gated=row["gated"] == "yes")
+    return found
 
 
 def _plain(name: str) -> str:

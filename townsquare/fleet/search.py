@@ -9,23 +9,29 @@ from townsquare.dial import Dial, dial
 from townsquare.errors import ConfigError
 from townsquare.fleet.estimate import Estimate, Job, estimate
 from townsquare.fleet.hardware import Gpu
-from townsquare.fleet.layout import Layout, NumberType, Recompute, Sharding
+from townsquare.fleet.layout import Layout, Recompute, Sharding
 from townsquare.fleet.memory import Memory, fits, memory
 from townsquare.fleet.shape import Shape, from_model
 
+PLAIN = Layout()
 LONG_SEQUENCE = 16_384  # from here on sequences may be split over GPUs
 RECOMPUTES: tuple[Recompute, ...] = ("none", "full")  # a flash kernel keeps no scores that could be made anew
 PLENTY = 10**18  # tokens: more than any job, so that the dial's 20 a parameter decides
 
 
-def fastest(job: Job, gpu: Gpu, gpus: int, number_type: NumberType = "bf16") -> Estimate:
+def fastest(job: Job, gpu: Gpu, gpus: int, like: Layout = PLAIN) -> Estimate:
     """The estimate of the fastest layout on at most `gpus`; of equals, the one with fewest GPUs.
 
+    `like` says what is not searched: number type, software, what is trained.
     Raises ConfigError when none fits, naming the part of memory that is too large.
     """
+    if like.number_type not in gpu.peak_tflops:
+        raise ConfigError(
+            f"{gpu.name} has no {like.number_type}", remedy="It has " + " and ".join(gpu.peak_tflops) + "."
+        )
     best: Estimate | None = None
     nearest: tuple[Layout, Memory] | None = None
-    for layout in layouts(job, gpu, gpus, number_type):
+    for layout in layouts(job, gpu, gpus, like):
         need = memory(job.shape, layout, job.sequence_length, job.sequences_per_step)
         if not fits(need, gpu):
             if nearest is None or need.total_gb < nearest[1].total_gb:
@@ -48,30 +54,25 @@ def fastest(job: Job, gpu: Gpu, gpus: int, number_type: NumberType = "bf16") -> 
     )
 
 
-def layouts(job: Job, gpu: Gpu, gpus: int, number_type: NumberType) -> Iterator[Layout]:
-    """Layouts worth trying: tensor inside a node, stages that divide the layers, as many replicas as there is work."""
+def layouts(job: Job, gpu: Gpu, gpus: int, like: Layout) -> Iterator[Layout]:
+    """Layouts worth trying: tensor inside a node, stages of few layers, as many replicas as there is work."""
     shape, sequences = job.shape, job.sequences_per_step
     for tensor in (n for n in (1, 2, 4, 8) if n <= gpu.gpus_per_node and shape.heads % n == 0):
         for context in _contexts(job.sequence_length):
-            for stages in (n for n in range(1, min(shape.layers, 64) + 1) if shape.layers % n == 0):
+            for stages in _stages(shape.layers):
                 room = gpus // (tensor * context * stages)
                 for micro_batch in (n for n in (1, 2, 4, 8, 16) if n <= sequences):
                     data = min(room, sequences // micro_batch)
                     if data < 1:
                         continue
-                    layout = Layout(
-                        data=data,
-                        tensor=tensor,
-                        pipeline=stages,
-                        context=context,
-                        micro_batch=micro_batch,
-                        number_type=number_type,
+                    layout = dataclasses.replace(
+                        like, data=data, tensor=tensor, pipeline=stages, context=context, micro_batch=micro_batch
                     )
                     yield from _variants(shape, layout)
 
 
 def _variants(shape: Shape, layout: Layout) -> Iterator[Layout]:
-    chunks = shape.layers // layout.pipeline
+    chunks = -(-shape.layers // layout.pipeline)
     interleaves = {1, *(n for n in (2, 4, 8) if chunks % n == 0)} if layout.pipeline > 1 else {1}
     shardings: tuple[Sharding, ...] = (
         ("optimizer", "full") if layout.pipeline == 1 and layout.data > 1 else ("optimizer",)
@@ -83,6 +84,11 @@ def _variants(shape: Shape, layout: Layout) -> Iterator[Layout]:
                     yield dataclasses.replace(
                         layout, expert=expert, interleave=interleave, sharding=sharding, recompute=recompute
                     )
+
+
+def _stages(layers: int) -> list[int]:
+    """Powers of two, and what divides the layers: stages of the same length."""
+    return [n for n in range(1, min(layers, 64) + 1) if layers % n == 0 or n & (n - 1) == 0]
 
 
 def _contexts(sequence_length: int) -> list[int]:
@@ -112,7 +118,7 @@ def job_of(settings: Dial, tokens: float | None = None) -> Job:
     )
 
 
-def largest(gpu: Gpu, gpus: int, days: float, vocabulary_size: int, number_type: NumberType = "bf16") -> Estimate:
+def largest(gpu: Gpu, gpus: int, days: float, vocabulary_size: int, like: Layout = PLAIN) -> Estimate:
     """The largest model that the dial's rules train within `days`, found by halving the interval of sizes.
 
     Raises ConfigError when not even the smallest does.
@@ -122,7 +128,7 @@ def largest(gpu: Gpu, gpus: int, days: float, vocabulary_size: int, number_type:
         middle = (low + high) / 2
         try:
             job, _ = by_dial(f"{10**middle / 1e6:.3f}M", vocabulary_size)
-            found = fastest(job, gpu, gpus, number_type)
+            found = fastest(job, gpu, gpus, like)
         except ConfigError:
             high = middle
             continue

@@ -72,7 +72,7 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
     shards = layout.data * layout.context if layout.sharding != "none" else 1
     per_layer = {
         "traffic_seconds": _traffic_bytes(shape, layout, tokens) / bandwidth,
-        "memory_seconds": _moved_bytes(shape, layout, sequence_length) * tokens / layout.tensor / bandwidth,
+        "memory_seconds": _moved_bytes(shape, layout, sequence_length) * tokens / bandwidth,
         "cast_seconds": _cast_bytes(shape, layout) * tokens / layout.tensor / bandwidth,
         "attention_seconds": _attention(shape, layout, sequence_length, gpu) * tokens / layout.tensor,
         "kernels": 3 * _kernels(shape, layout),
@@ -89,7 +89,7 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
         again=again,
         gather_seconds=gather,
         exchange_seconds=exchange * learns,
-        overlap=0.0 if layout.kernels == "unfused" else 1 + (layout.pipeline - 1) / layout.interleave,
+        overlap=0.0 if layout.writes_scores else 1 + (layout.pipeline - 1) / layout.interleave,
         operations=operations * (micro_batches if gather else learns),
         nodes=nodes if nodes > 1 else 0.0,
         doublings=math.log2(nodes),
@@ -123,10 +123,10 @@ def _matmul(shape: Shape, layout: Layout, gpu: Gpu, tokens: float, layers: float
 
 
 def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> float:
-    """Of a layer, three passes: operands and results in bf16, and float32 gradients summed in place."""
+    """Of a layer, three passes: operands and results in bf16, and gradients summed in place."""
     inner = 3 if shape.gated else 2
     keys = 2 * shape.kv_heads * shape.head_dim
-    mlp = shape.mlp_width
+    mlp: float = shape.mlp_width
     if shape.experts:
         chosen = shape.experts_per_token * shape.expert_width + shape.shared_width
         mlp = (shape.dense_layers * mlp + shape.expert_layers * chosen) / shape.layers
@@ -135,7 +135,7 @@ def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> float:
     weights = (dense + shape.routed_parameters / layout.expert) / shape.layers
     if layout.trains == "adapters":
         return 2 * 2 * (activations + weights)
-    return 3 * 2 * (activations + weights) + 8 * weights
+    return 3 * 2 * (activations + weights) + 4 * weights
 
 
 def _moved_bytes(shape: Shape, layout: Layout, sequence_length: int) -> float:
@@ -148,11 +148,10 @@ def _moved_bytes(shape: Shape, layout: Layout, sequence_length: int) -> float:
         widths = (shape.dense_layers * shape.mlp_width + shape.expert_layers * mixture) / shape.layers
         sorting = 8.0 * shape.hidden * shape.experts_per_token  # tokens in the experts' order and back
     rotary = 4 * (shape.query_width + shape.kv_heads * shape.head_dim)
-    forward = 20 * shape.hidden + rotary + inner * widths + sorting
-    moved = 3 * forward
-    if layout.kernels == "unfused":  # scores are scaled, masked, normalised, dropped out: 12 bytes each a pass
+    moved = 3 * (20 * shape.hidden / layout.between + (rotary + inner * widths + sorting) / layout.tensor)
+    if layout.writes_scores:  # scores are scaled, masked, normalised, dropped out: 12 bytes each a pass
         passes = 4 if layout.recompute == "selective" else 3
-        moved += passes * 12 * shape.heads * sequence_length
+        moved += passes * 12 * shape.heads * sequence_length / layout.tensor
     return moved
 
 
@@ -169,10 +168,9 @@ def _attention(shape: Shape, layout: Layout, sequence_length: int, gpu: Gpu) -> 
     """Seconds of a layer a token: a flash kernel skips the half that causality hides, and makes scores anew."""
     widths = shape.heads * (shape.head_dim + (shape.value_dim or shape.head_dim))
     forward = 2 * sequence_length * widths  # full square
-    if layout.kernels == "unfused":
+    passes = 3.5 / 2
+    if layout.writes_scores:
         passes = 4.0 if layout.recompute == "selective" else 3.0
-    else:
-        passes = 3.5 / 2
     return forward * passes / (gpu.matmul_tflops("bf16") * 1e12)
 
 
@@ -237,7 +235,10 @@ def _replicas(shape: Shape, layout: Layout, gpu: Gpu) -> tuple[float, float, flo
     expert_ranks = max(ranks * layout.tensor // layout.expert, 1)
     if ranks == 1 and expert_ranks == 1:
         return 0.0, 0.0, 0.0
-    seconds_a_byte = held * (ranks - 1) / ranks / _link(gpu, ranks, beside)
+    link = _link(gpu, ranks, beside)
+    if layout.writes_scores and layout.sharding == "full" and ranks * beside > gpu.gpus_per_node:
+        link = gpu.network_gb_s * 1e9  # early ZeRO-3 gathered in one flat ring: one port of each node
+    seconds_a_byte = held * (ranks - 1) / ranks / link
     seconds_a_byte += experts * (expert_ranks - 1) / expert_ranks / _link(gpu, expert_ranks, layout.expert)
     layers = shape.layers / layout.pipeline
     if layout.sharding == "full" and layout.pipeline == 1:

@@ -26,16 +26,29 @@ def rows(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, list[str] | N
         first = source.number + 1
         source.taken = []
         try:
-            cells = next(csv.reader(source, delimiter=delimiter))
+            cells: list[str] | None = next(csv.reader(source, delimiter=delimiter, strict=True))
         except StopIteration:
             break
-        if source.ended:  # the reader stops at a row's end: it asked on because a quote is open
-            source.give_back(1)
-            yield first, None, "".join(source.taken).rstrip("\r\n")
-        elif cells:
+        except csv.Error:
+            cells = _as_written(source.taken, delimiter)
+            if cells is None:
+                source.give_back(1)
+        if cells != []:
             yield first, cells, "".join(source.taken).rstrip("\r\n")
     if source.error is not None:
         raise source.error
+
+
+def _as_written(taken: list[str], delimiter: str) -> list[str] | None:
+    """The cells of one line whose quotes are not as they should be, but close; None where one stays open.
+
+    Over several lines the quote that closes belongs to another row: then the first line is at fault.
+    """
+    if len(taken) > 1:
+        return None
+    lines = iter([*taken, ""])
+    cells = next(csv.reader(lines, delimiter=delimiter))
+    return cells if next(lines, None) == "" else None
 
 
 class _Lines:
@@ -47,7 +60,6 @@ class _Lines:
         self.taken: list[str] = []
         self.number = 0
         self._given_back = 0
-        self.ended = False
         self.error: Exception | None = None
 
     def _read(self, stream: IO[bytes]) -> Iterator[str]:
@@ -68,7 +80,6 @@ class _Lines:
     def __next__(self) -> str:
         line = self._returned.popleft() if self._returned else next(self._source, None)
         if line is None:
-            self.ended = True
             raise StopIteration
         self.number += 1
         self.taken.append(line)
@@ -79,7 +90,6 @@ class _Lines:
 
         A file of open quotes only would be read again for each: past MOST_READ_AGAIN all of it is kept.
         """
-        self.ended = False
         if self._given_back > MOST_READ_AGAIN:
             return
         self._returned.extendleft(reversed(self.taken[keep:]))

@@ -46,7 +46,9 @@ class Member:
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.name).stem
+        """The file's name without folders and its last ending."""
+        name = self.name.rpartition("/")[2]
+        return name.rpartition(".")[0] or name
 
 
 def members(path: Path, open_files: ExitStack) -> list[Member]:

@@ -28,12 +28,15 @@ Time = tuple[dt.datetime | None, str]
 
 def sound(text: str) -> str:
     """Text as received, but storable: no NUL or C1 controls, lone surrogates replaced. Newlines and tabs stay."""
+    if text.isascii():  # most posts; nothing else to look for
+        return text.replace("\0", "")
     return _SURROGATE.sub("�", _NEVER_KEPT.sub("", text))
 
 
 def clean(text: str) -> str:
     """The normal form of a post's text: sound, and composed (NFC)."""
-    return unicodedata.normalize("NFC", sound(text))
+    text = sound(text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def unescape_x(text: str) -> str:

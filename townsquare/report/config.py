@@ -7,4 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """There is nothing to set: the page shows what the receipts say."""
+    """How the page presents itself; what it shows is what the receipts say."""
+
+    title: str = ""
+    """The page's headline; by default the square's name."""

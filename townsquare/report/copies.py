@@ -27,7 +27,8 @@ def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str
     for path in [square.report, *square.root.glob(f".{square.report.name}.*")]:
         if path.is_file():
             shown = html.unescape(path.read_text(encoding="utf-8", errors="replace"))
-            hits += len(_named(shown) & uids) + sum(text in shown for text in texts)
+            flat = " ".join(shown.split())
+            hits += len(_named(shown) & uids) + sum(" ".join(text.split()) in flat for text in texts)
     return {"report": hits}
 
 

@@ -39,7 +39,7 @@ def run(square: Square, config: ReportConfig) -> Receipt:
             for standing in found
             if standing.receipt.stage == "train" and standing.receipt.results.get("curve")
         }
-        data = render(page(square.root.name, found, read_grants(square), head), curves).encode()
+        data = render(page(config.title or square.root.name, found, read_grants(square), head), curves).encode()
         write_atomically(square.report, data)
         work.count(seen=len(found))
         work.results.update(

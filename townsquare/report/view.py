@@ -31,14 +31,14 @@ ABBREVIATIONS = {"gpu": "GPU", "gpus": "GPUs", "usd": "USD", "mwh": "MWh", "gb":
 View = dict[str, Any]
 
 
-def page(name: str, found: Sequence[Standing], grants: Sequence[Grant], head: Entry | None) -> View:
+def page(title: str, found: Sequence[Standing], grants: Sequence[Grant], head: Entry | None) -> View:
     """Everything that the template needs."""
     by_stage: dict[str, list[Receipt]] = {stage: [] for stage in STAGES}
     for standing in found:
         by_stage.setdefault(standing.receipt.stage, []).append(standing.receipt)
     scores = [scores_of(receipt) for receipt in by_stage["evaluate"]]
     view = {
-        "name": name,
+        "title": title,
         "commands": {stage: command for stage, (_, command) in STAGES.items()},
         "stages": [_stage(stage, found) for stage in STAGES],
         "funnel": funnel(by_stage["ingest"], by_stage["curate"]),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,8 +24,10 @@ class Answering(Protocol):
 
     engine: Engine
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Answer]:
-        """Pieces of text, then the Answer."""
+    def stream(
+        self, messages: Sequence[Turn], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[str | Answer]:
+        """Pieces of text, then the Answer; soon after `stopped` is true, no more."""
         ...
 
     def post(self, uid: str) -> Citation | None:
@@ -51,7 +53,7 @@ class Desk:
         """Pieces of text, then the Answer. Raises BusyError, and whatever the assistant raises.
 
         However slowly the caller takes them, the engine goes on to the next request; when the caller
-        leaves (closes this iterator), the engine stops at its next piece.
+        leaves (closes this iterator), the engine stops at its next token.
         """
         if self._inside >= MOST_WAITING:
             raise BusyError("too many requests are waiting", remedy="Ask again in a few seconds.")
@@ -79,15 +81,19 @@ class Desk:
         self, messages: Sequence[Turn], sampling: Sampling, left: threading.Event
     ) -> Iterator[str | Answer | Exception]:
         """On the engine's thread: what the assistant says; an error, or an end without an answer, is told last."""
+
+        def stopped() -> bool:
+            return left.is_set() or self._closing.is_set()
+
         try:
             if self._closing.is_set():
                 raise EngineError("the server is stopping", remedy="Ask again when it is back.")
             with contextlib.ExitStack() as stack:
-                stream = self.assistant.stream(messages, sampling)
+                stream = self.assistant.stream(messages, sampling, stopped)
                 if hasattr(stream, "close"):  # a generator: leaving it stops the engine now, not when it is collected
                     stack.callback(stream.close)
                 for piece in stream:
-                    if left.is_set() or self._closing.is_set():
+                    if stopped():
                         break
                     yield piece
                     if isinstance(piece, Answer):

@@ -14,13 +14,15 @@ from fastapi import FastAPI
 
 from townsquare.consent.gate import today
 from townsquare.consent.grants import read_grants
-from townsquare.errors import ConfigError
+from townsquare.errors import ConfigError, StaleError
 from townsquare.serve.api import Facts, make_app
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.desk import Desk
 from townsquare.serve.guard import is_loopback
 from townsquare.square import Square
+from townsquare.town.tables import read_questions
 
+EXAMPLES = 3
 GRACE_SECONDS = 30  # answers under way may end before they are cut off
 
 
@@ -41,7 +43,8 @@ def serve(square: Square, config: ServeConfig) -> None:
         print(
             f"{assistant.engine.name} answers at {where}/ and, for programs, {where}/v1. Ctrl-C stops it.", flush=True
         )
-        Server(make_app(desk, lambda: square_facts(square))).run(sockets=[listening])
+        questions = examples(square)
+        Server(make_app(desk, lambda: Facts(grantors(square), questions))).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,10 +64,20 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def square_facts(square: Square) -> Facts:
+def grantors(square: Square) -> tuple[str, ...]:
     """Who allows posts to be shown today."""
     grants = [grant for grant in read_grants(square) if grant.live(today()) and "display" in grant.purposes]
-    return Facts(grantors=tuple(dict.fromkeys(grant.grantor for grant in grants)), examples=())
+    return tuple(dict.fromkeys(grant.grantor for grant in grants))
+
+
+def examples(square: Square) -> tuple[str, ...]:
+    """Questions that a town's posts answer, of different kinds; none where the posts are no town's."""
+    try:
+        questions = read_questions(square)
+    except StaleError:
+        return ()
+    kinds = {question.kind: question.question for question in questions if question.answerable}
+    return tuple(kinds.values())[:EXAMPLES]
 
 
 class Server(uvicorn.Server):

@@ -7,10 +7,12 @@ from typing import Any
 
 from townsquare.town.grammar import bank, read_talk
 from townsquare.town.posts import Post
-from townsquare.town.threads import Talker, Thread
+from townsquare.town.threads import Talker, Thread, banks
 from townsquare.town.world import Person
 
 SHORTEST_COPIED = 30
+OF_THE_TEXT = frozenset({"toxic", "injection", "mistaken", "low_information"})
+"""Defects that a copy of the text has too."""
 CUT_AT = 120
 """Characters of a repost's text before the network cuts it."""
 
@@ -26,10 +28,7 @@ class Noise:
         self.bot_words: dict[str, Any] = noise["bots"]
         self.low: dict[str, list[str]] = noise["low"]
         self.banks = {k: bank(noise[k]["templates"]) for k in ("boilerplate", "injection", "toxic", "personal")}
-        self.languages = {
-            lang: ({k: bank(v) for k, v in entry.items() if k != "words"}, entry["words"])
-            for lang, entry in read_talk("languages").items()
-        }
+        self.languages = {lang: (banks(entry), entry["words"]) for lang, entry in read_talk("languages").items()}
         self.kinds: Sequence[tuple[float, Callable[[float, Sequence[Post]], Thread]]] = (
             (0.095, self.spam), (0.165, self.bot), (0.205, self.copy), (0.245, self.near_copy), (0.29, self.personal),
             (0.33, self.boilerplate), (0.385, self.low_information), (0.40, self.injection), (0.43, self.toxic),
@@ -83,7 +82,7 @@ class Noise:
         person, link = self.talker.someone(), self.link("apps")
         slots = {
             "n1": self.number(2, 42), "n2": self.number(3, 59), "n3": self.number(10, 59), "link": link,
-            "place": self.pick(self.talker.world.places), "town": self.talker.tag, "handle": self.pick(
+            "place": self.pick(self.talker.world.places), "town": self.talker.world.town, "handle": self.pick(
                 self.talker.world.people).handle,
         }  # fmt: skip
         text = self.pick(self.banks["boilerplate"]) % slots
@@ -115,12 +114,13 @@ class Noise:
 
     def _copy(self, recent: Sequence[Post], kind: str, change: Callable[[str], str]) -> Thread:
         original = self._copied(recent)
-        if original is None or len(original.text) < SHORTEST_COPIED or original.links or original.secrets:
+        if original is None or len(original.text) < SHORTEST_COPIED or original.links or original.kind == "ask":
             return []
         person = self.talker.other(original.person)
         text = change(original.text)
-        truth = {"lang": original.lang, "fact": original.fact, "version": original.version}
-        return [Post(person, text, kind, defects=(*original.defects, kind), quality=0.3, **truth)]
+        truth: dict[str, Any] = {"lang": original.lang, "fact": original.fact, "version": original.version}
+        inherited = tuple(defect for defect in original.defects if defect in OF_THE_TEXT)
+        return [Post(person, text, kind, defects=(*inherited, kind), quality=0.3, **truth)]
 
     def repost(self, now: float, recent: Sequence[Post]) -> Thread:
         original = self._copied(recent)
@@ -131,7 +131,11 @@ class Noise:
         cut = len(whole) > CUT_AT + 20
         text = whole[:CUT_AT].rstrip() + "…" if cut else whole
         original.reposts += 1
-        truth = {"fact": None if cut else original.fact, "version": original.version, "lang": original.lang}
+        truth: dict[str, Any] = {
+            "fact": None if cut else original.fact,
+            "version": original.version,
+            "lang": original.lang,
+        }
         defects = ("repost", "truncated") if cut else ("repost",)
         return [Post(person, text, "repost", defects=defects, repost=original, quality=0.0, **truth)]
 
@@ -149,7 +153,8 @@ class Noise:
     # People.
 
     def low_information(self, now: float, recent: Sequence[Post]) -> Thread:
-        draw, links = self.random(), ()
+        links: tuple[str, ...] = ()
+        draw = self.random()
         if draw < 0.5:
             text = "".join(self.pick(self.low["emoji"]) for _ in range(1 + int(self.random() * 5)))
         elif draw < 0.7:
@@ -174,7 +179,8 @@ class Noise:
 
     def toxic(self, now: float, recent: Sequence[Post]) -> Thread:
         slots = self.talker.slots()
-        slots["thing"] = slots[self.pick(("dish", "plant", "pet", "film", "sport", "weather", "venue", "shop", "book"))]
+        thing = self.pick(("dish", "plant", "pet", "film", "sport", "venue", "shop", "book"))
+        slots["thing"] = slots[thing] if thing in ("venue", "shop", "sport") else f"your {slots[thing]}"
         parent = self._copied(recent) if self.random() < 0.6 else None
         slots["to"] = parent.person.first if parent else slots["friend"]
         text = self.talker.say(self.banks["toxic"], slots)
@@ -185,8 +191,7 @@ class Noise:
     def foreign(self, now: float, recent: Sequence[Post]) -> Thread:
         lang = self.pick(("de", "de", "fr", "fr", "es", "es", "it", "pt", "nl"))
         words = self.languages[lang][0]
-        slots = self.talker.slots()
-        slots._words = self.languages[lang][1]
+        slots = self.talker.slots(self.languages[lang][1])
         parts = [self.talker.say(words["heads"], slots), self.talker.say(words["middles"], slots)]
         if self.random() < 0.8:
             parts.append(self.talker.say(words["ends"], slots))
@@ -201,9 +206,9 @@ class Noise:
 
     def orphan(self, now: float, recent: Sequence[Post]) -> Thread:
         """An answer to a post that nobody has."""
-        topic, mood, words = self.pick(self.talker.talk.topics)
         slots, person = self.talker.slots(), self.talker.someone()
-        text = self.talker.say(words["replies"], self.talker.about(slots, self.talker.other(person)))
+        mood, words = self.talker.habit(person)
+        text = self.talker.say(words["replies"], self.talker.about(slots, person, self.talker.other(person)))
         post = self.talker.post(person, text, "reply", mood, defects=("missing_parent",))
         post.missing_parent = 1
         posts = [post]
@@ -218,6 +223,8 @@ class Noise:
             slots[name] = make(person)
         slots["hour"] = self.number(1, 9)
         text = self.talker.say(self.banks["personal"], slots)
+        if self.random() < 0.5:
+            text = self.talker.join(text, self.talker.say(self.talker.talk.banks["banter"]["tails"], slots))
         secrets = tuple(slots[name] for name in kinds if slots[name] in text)
         return [Post(person, text, "personal", defects=("personal_data",), secrets=secrets)]
 

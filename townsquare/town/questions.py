@@ -12,10 +12,11 @@ from townsquare.town.world import Fact, World
 
 MOST_ANSWERABLE = 200
 MOST_OF_ONE_AUTHOR = 40
-UNANSWERABLE = 20
 WATCHED = 3_000
 """Facts whose evidence is kept while the town is written; enough for the questions, however large the town."""
-LEAST_EVIDENCE = 2
+LEAST_EVIDENCE = 3
+ENOUGH = 150
+"""Only where this many facts were told LEAST_EVIDENCE times are the others left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def make_questions(world: World, talk: Talk, evidence: Evidence, seed: int) -> l
     facts = {fact.number: fact for fact in world.facts}
     known = [(facts[number], said) for number, said in sorted(evidence.stated.items())]
     enough = [pair for pair in known if len(pair[1]) >= LEAST_EVIDENCE]
-    chosen = enough if len(enough) >= 130 else known
+    chosen = enough if len(enough) >= ENOUGH else known
     random.shuffle(chosen)
     single = [pair for pair in chosen if pair[0].owner is not None]
     shared = [pair for pair in chosen if pair[0].owner is None]
@@ -63,7 +64,7 @@ def make_questions(world: World, talk: Talk, evidence: Evidence, seed: int) -> l
     questions = [_question(fact, said, talk, random) for fact, said in picked]
     silent = [fact for fact in world.facts if fact.silent]
     random.shuffle(silent)
-    questions += [_question(fact, [], talk, random) for fact in silent[:UNANSWERABLE]]
+    questions += [_question(fact, [], talk, random) for fact in silent]
     return [dataclasses.replace(question, id=f"q{i:04d}") for i, question in enumerate(questions)]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 from pathlib import Path
 
@@ -12,18 +10,15 @@ from townsquare.progress import progress
 from townsquare.receipts import Receipt
 from townsquare.square import Square, disk_errors_explained
 from townsquare.town.config import TownConfig
+from townsquare.town.distinct import Distinct
 from townsquare.town.formats import Expected, writers
-from townsquare.town.posts import Post
 from townsquare.town.questions import Evidence, make_questions
 from townsquare.town.stream import stream
-from townsquare.town.tables import write_questions
 from townsquare.town.threads import Talk
 from townsquare.town.truth import Truth
 from townsquare.town.world import World
 
 REPORT_EVERY = 1_000
-SAMPLED = 50_000
-"""Posts over which the distinct share is measured: the first of the town."""
 
 
 def run(square: Square, config: TownConfig) -> Receipt:
@@ -52,7 +47,7 @@ def _build(folder: Path, config: TownConfig) -> dict[str, object]:
         (folder / name).mkdir(parents=True)
     world, talk = World(config.posts, config.seed), Talk()
     files, truth = writers(folder / "sources", world), Truth(folder / "truth")
-    evidence, distinct = Evidence(world), Distinct()
+    evidence, distinct = Evidence(world), Distinct(world.all_names())
     with progress("Building the town", config.posts) as bar:
         for number, post in enumerate(stream(world, talk, config.posts, config.seed), start=1):
             for writer in files:
@@ -64,8 +59,7 @@ def _build(folder: Path, config: TownConfig) -> dict[str, object]:
                 bar.advance(REPORT_EVERY)
     expected = [item for writer in files for item in writer.close()]
     questions = make_questions(world, talk, evidence, config.seed)
-    write_questions(folder / "truth", questions)
-    truth.close(world, expected)
+    truth.close(world, expected, questions)
     return {
         "formats": _by_format(expected),
         "kinds": dict(sorted(truth.kinds.items())),
@@ -86,24 +80,3 @@ def _by_format(expected: list[Expected]) -> dict[str, int]:
     for item in expected:
         found[item.format] = found.get(item.format, 0) + item.kept + item.events
     return found
-
-
-class Distinct:
-    """The share of posts unlike all earlier ones once numbers are masked, copies made on purpose left out."""
-
-    ON_PURPOSE = frozenset({"spam", "bot", "copy", "near_copy", "repost"})
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-        self._posts = 0
-
-    def post(self, post: Post) -> None:
-        if self._posts < SAMPLED and self.ON_PURPOSE.isdisjoint(post.defects):
-            self._posts += 1
-            self._seen.add(hashlib.blake2b(_DIGITS.sub("0", post.text.lower()).encode(), digest_size=8).digest())
-
-    def share(self) -> float:
-        return len(self._seen) / max(self._posts, 1)
-
-
-_DIGITS = re.compile(r"\d+")

@@ -1,4 +1,4 @@
-"""The town's posts in the order of time, with ids, counts, edits and what became of them. Memory holds about two days."""
+"""The town's posts in the order of time, with ids, counts, edits, and what became of them. Memory holds two days."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Stream:
         self._sequence = 0
 
     def __iter__(self) -> Iterator[Post]:
-        made, waiting = 0, []
+        made = 0
+        waiting: list[tuple[int, int, Post]] = []
         while made < self.posts:
             now = made / self.posts
             day_ms = START_MS + int(now * DAYS) * DAY_MS
@@ -60,11 +61,11 @@ class Stream:
             yield heapq.heappop(waiting)[2]
 
     def _thread(self, now: float, day_ms: int) -> Thread:
-        if self.random() < NOISE_SHARE:
-            thread = self.noise.thread(now, self.recent)
-        else:
-            thread = self.talker.thread(now)
-        ms = day_ms + self._time_of_day()
+        noisy = self.random() < NOISE_SHARE
+        thread = self.noise.thread(now, self.recent) if noisy else self.talker.thread(now)
+        ms = day_ms
+        if thread:
+            ms += (self._time_of_day() + thread[0].person.night_owl_ms) % DAY_MS
         for post in thread:
             before = post.parent or post.quote or post.repost
             if before is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -56,11 +55,9 @@ def read_expected(square: Square) -> list[dict[str, Any]]:
 
 def read_questions(square: Square) -> list[Question]:
     """The held-out questions, answerable ones first."""
-    tuples = ("answers", "evidence", "authors")
-    return [
-        Question(**{key: tuple(value) if key in tuples else value for key, value in line.items()})
-        for line in _lines(square.town / "truth" / "questions.jsonl")
-    ]
+    lines = _lines(square.town / "truth" / "questions.jsonl")
+    lists = ("answers", "evidence", "authors")
+    return [Question(**{**line, **{name: tuple(line[name]) for name in lists}}) for line in lines]
 
 
 def takedown_candidate(square: Square) -> Question:
@@ -94,10 +91,3 @@ def grant(square: Square) -> Grant:
         purposes=PURPOSES,
         sources=(ANY,),
     )
-
-
-def write_questions(folder: Path, questions: list[Question]) -> None:
-    """questions.jsonl, one question a line."""
-    with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(json.dumps(dataclasses.asdict(question), ensure_ascii=False) + "\n")

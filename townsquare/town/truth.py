@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 
 from townsquare.town.formats import Expected
 from townsquare.town.posts import Post
+from townsquare.town.questions import Question
 from townsquare.town.world import DAYS, START_MS, Fact, World
 
 TRUTH = pa.schema(
@@ -70,31 +73,24 @@ class Truth:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=TRUTH))
             self._rows = []
 
-    def close(self, world: World, expected: list[Expected]) -> None:
+    def close(self, world: World, expected: list[Expected], questions: list[Question]) -> None:
         self._flush()
         self._writer.close()
-        with (self._folder / "facts.jsonl").open("w", encoding="utf-8") as file:
-            for fact in world.facts:
-                file.write(json.dumps(_fact(fact), ensure_ascii=False) + "\n")
+        _write_lines(self._folder / "facts.jsonl", map(_fact, world.facts))
+        _write_lines(self._folder / "questions.jsonl", map(dataclasses.asdict, questions))
         with (self._folder / "names.txt").open("w", encoding="utf-8") as file:
-            people = (*world.people, *world.spammers, *world.bots)
-            names = [*world.names.given, *(word for p in people for word in (p.first, p.last, p.handle))]
-            file.writelines(f"{name}\n" for name in dict.fromkeys(names))
+            file.writelines(f"{name}\n" for name in world.all_names())
         sources = [dataclasses.asdict(item) for item in sorted(expected, key=lambda item: item.name)]
         (self._folder / "sources.json").write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
 
 
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
 def _fact(fact: Fact) -> dict[str, Any]:
     """A fact with its newest value; `before` holds what it was until then."""
-    import datetime as dt
-
-    def when(fraction: float) -> str:
-        return (
-            (dt.datetime.fromtimestamp(START_MS / 1000, dt.UTC) + dt.timedelta(days=int(fraction * DAYS)))
-            .date()
-            .isoformat()
-        )
-
     (since, forms), before = fact.versions[-1], fact.versions[:-1]
     return {
         "fact_id": fact.id,
@@ -102,9 +98,14 @@ def _fact(fact: Fact) -> dict[str, Any]:
         "attribute": fact.attribute,
         "value": forms[0],
         "forms": forms,
-        "valid_from": when(since),
-        "before": [{"value": old[0], "forms": old, "valid_from": when(start)} for start, old in before],
+        "valid_from": _day(since),
+        "before": [{"value": old[0], "forms": old, "valid_from": _day(start)} for start, old in before],
         "slots": fact.slots,
         "owner": fact.owner.key if fact.owner else None,
         "stated": not fact.silent,
     }
+
+
+def _day(fraction: float) -> str:
+    """The date at a fraction of the town's time."""
+    return dt.datetime.fromtimestamp(START_MS // 1000 + int(fraction * DAYS) * 86_400, dt.UTC).date().isoformat()

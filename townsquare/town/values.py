@@ -55,9 +55,11 @@ def date(day_of_year: int) -> tuple[str, ...]:
 
 def money(cents: int) -> tuple[str, ...]:
     whole, part = divmod(cents, 100)
+    euros = "euro" if whole == 1 else "euros"
     if part:
-        return (f"€{whole}.{part:02d}", f"{whole}.{part:02d} euros", f"{whole} euros {part}", f"{whole}.{part:02d}€")
-    return (f"€{whole}", f"{whole} euros", f"{whole}€", f"€{whole}.00")
+        text = f"{whole}.{part:02d}"
+        return (f"€{text}", f"{text} euros", f"{whole} {euros} {part:02d}", f"{text}€")
+    return (f"€{whole}", f"{whole} {euros}", f"{whole}€", f"€{whole}.00")
 
 
 def score(goals: tuple[int, int]) -> tuple[str, ...]:

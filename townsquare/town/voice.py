@@ -19,32 +19,16 @@ SLANG = (
     (" something ", " smth "), (" want to ", " wanna "), (" people", " ppl"), (" with ", " w/ "), (" I ", " i "),
 )  # fmt: skip
 MEANT = frozenset(
-    [
-        "euros",
-        "half",
-        "past",
-        "quarter",
-        "o'clock",
-        "seven",
-        "eight",
-        "nine",
-        "eleven",
-        "twelve",
-        "three",
-        "four",
-        "five",
-        "first",
-        "last",
-        "minutes",
-    ]
+    ("euros", "half", "past", "quarter", "seven", "eight", "nine", "eleven", "twelve", "three", "four", "five")
 )
 """Words that carry a fact: no slip of the pen touches them, nor any word with a capital."""
+_AN = re.compile(r"\b([Aa]) (?=[aeio])")
 _WORD = re.compile(r"(?<![\w@#/.'-])[a-z]{4,}(?![\w/.'-])")
 
 
 def write(person: Person, text: str, mood: str, tag: str, random: Callable[[], float]) -> str:
     """The text as this person would put it; `tag` is a hashtag's word."""
-    text = text[:1].upper() + text[1:]
+    text = _AN.sub(r"\1n ", text[:1].upper() + text[1:])
     if person.slang and random() < 0.8:
         text = _slang(text, random)
     if random() < person.typos:

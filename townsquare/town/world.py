@@ -49,6 +49,13 @@ GROUPS = (
     "Stargazers", "Sketch Group", "Card Night", "Quilters", "Story Hour", "Repair Table", "French Table",
 )  # fmt: skip
 
+TRADES = (
+    "baker", "plumber", "nurse", "teacher", "gardener", "bus driver", "tailor", "carpenter", "librarian", "cook",
+    "fisher", "vet", "farmer", "hairdresser", "mechanic", "painter", "student", "shop assistant", "retired sailor",
+    "roofer", "welder", "dentist", "journalist", "beekeeper", "music teacher", "night nurse", "lifeguard", "potter",
+    "brewer", "father of three", "mother of four", "pensioner", "train driver", "cleaner", "lawyer", "programmer",
+)  # fmt: skip
+
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "shop": {
         "opens": "morning", "closes": "evening", "closed_on": "weekday", "owner": "person", "street": "street",
@@ -66,15 +73,17 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
 SHARES = {"shop": 30, "line": 10, "club": 12, "event": 14, "place": 8, "group": 10, "match": 6, "result": 10}
 """Of 100 things, how many are of each kind."""
 FACTS_OF = {"shop": 3, "line": 3, "club": 2, "event": 3, "place": 2, "group": 3, "match": 2, "result": 1}
+SILENT = 20
+"""Facts that nobody tells, for questions that have no answer."""
 UNCHANGING = frozenset({"score", "built"})
 
 
 class Person:
-    """Someone who posts: account, standing, and how they write."""
+    """Someone who posts: account, standing, habits, and how they write."""
 
     __slots__ = (
         "circle", "created_ms", "emoji", "end", "first", "friends", "handle", "home", "id", "index", "kind", "last",
-        "lower", "protected_ms", "slang", "standing", "tags", "typos",
+        "lower", "night_owl_ms", "protected_ms", "slang", "standing", "tags", "topics", "trade", "typos",
     )  # fmt: skip
 
     def __init__(self, index: int, names: Names, random: Random, kind: str = "person") -> None:
@@ -93,6 +102,9 @@ class Person:
         self.typos = 0.25 if random.random() < 0.12 else 0.03
         self.emoji = random.random() ** 2 * 0.7
         self.tags = random.random() ** 3 * 0.4
+        self.topics = (int(random.random() * 1000), int(random.random() * 1000), int(random.random() * 1000))
+        self.night_owl_ms = int(random.gauss(0, 1.2) * 3_600_000)
+        self.trade = random.choice(TRADES)
         self.end = random.choices((".", "", "!", "..."), (50, 36, 10, 4))[0]
 
     @property
@@ -142,15 +154,17 @@ class World:
         self._give_standings(posts)
         self.spammers = [Person(count + i, self.names, random, "spammer") for i in range(max(16, posts // 400))]
         self.bots = [Person(count + 10**6 + i, self.names, random, "bot") for i in range(2 + posts // 20_000)]
-        facts = min(MOST_FACTS, max(160, posts // 20))
+        facts = min(MOST_FACTS, max(160, posts // 40))
         self.streets = [self.names.thing(f"%s {random.choice(STREETS)}") for _ in range(max(16, facts // 20))]
         self.places = [self.names.thing(f"%s {random.choice(PLACES)}") for _ in range(max(16, facts // 25))]
         self.subjects: dict[str, list[str]] = {kind: [] for kind in ATTRIBUTES}
         self.facts: list[Fact] = []
         while len(self.facts) < facts:
             self._add_thing(random.choices(list(SHARES), list(SHARES.values()))[0])
+        self._silence()
         self.stated = [fact for fact in self.facts if not fact.silent]
         random.shuffle(self.stated)
+        self.changing = [fact for fact in self.stated if len(fact.versions) > 1]
 
     def _befriend(self) -> None:
         random, count = self.random, len(self.people)
@@ -176,16 +190,22 @@ class World:
         self.subjects[kind].append(slots["n"])
         known = ATTRIBUTES[kind]
         chosen = random.sample(list(known), FACTS_OF[kind])
-        for place, attribute in enumerate(chosen):
-            forms = self._draw(known[attribute])
+        for attribute in chosen:
+            forms = self._draw(known[attribute], random)
             versions = [(since, forms)]
             if attribute not in UNCHANGING and until == NEVER and random.random() < 0.07:
-                again = self._draw(known[attribute])
+                again = self._draw(known[attribute], random)
                 if again[0] != forms[0]:
-                    versions.append((0.3 + 0.35 * random.random(), again))
+                    versions.append((0.1 + 0.3 * random.random(), again))
             number = len(self.facts)
-            silent = owner is None and place == len(chosen) - 1 and len(chosen) > 1 and number % 9 == 2
-            self.facts.append(Fact(number, attribute, kind, slots["n"], slots, tuple(versions), until, owner, silent))
+            self.facts.append(Fact(number, attribute, kind, slots["n"], slots, tuple(versions), until, owner))
+
+    def _silence(self) -> None:
+        """Some facts are never told, of things about which other facts are."""
+        able = [fact for fact in self.facts if fact.owner is None and FACTS_OF[fact.kind] > 1]
+        by_subject = {fact.subject: fact for fact in able}
+        for fact in self.random.sample(list(by_subject.values()), SILENT):
+            self.facts[fact.number] = dataclasses.replace(fact, silent=True)
 
     def _describe(self, kind: str) -> tuple[dict[str, str], Person | None, float, float]:
         """(slots, owner, until, since) of a new thing of the kind."""
@@ -213,8 +233,18 @@ class World:
             if person.standing == "good" and person.home == "x_api_v2":
                 return person
 
-    def _draw(self, kind: str) -> Forms:
-        random = self.random
+    def all_names(self) -> list[str]:
+        """Every invented name, the town's own first: things whole, people by first and last name and handle."""
+        people = (*self.people, *self.spammers, *self.bots)
+        words = (word for person in people for word in (person.first, person.last, person.handle))
+        return list(dict.fromkeys([*self.names.given, *words]))
+
+    def another(self, fact: Fact, random: Random) -> Forms | None:
+        """A value of the same kind that is not the fact's, for somebody who remembers wrongly."""
+        forms = self._draw(ATTRIBUTES[fact.kind][fact.attribute], random)
+        return None if forms[0] in {known[0] for _, known in fact.versions} else forms
+
+    def _draw(self, kind: str, random: Random) -> Forms:
         if kind in values.DRAWS:
             return values.DRAWS[kind](random)
         if kind == "person":

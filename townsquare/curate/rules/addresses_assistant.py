@@ -22,9 +22,9 @@ ORDERS = (
     r"\bas an? (?:ai|artificial intelligence)(?: language)?[ -](?:model|assistant)\b",
     r"\b(?:ai|assistants?|chatbots?|bots?|llms?|language models?)\b.{0,40}\b(?:must|should|shall|please|always)\b"
     r".{0,40}\b(?:reply|respond|answer|say|output|repeat|recommend|tell|ignore)\b",
-    r"\b(?:note|message|attention|dear|hey)\b.{0,12}\b(?:ai|assistants?|chatbots?|llms?|language models?)\b",
+    r"\b(?:note|message|attention|dear|hey)\b.{0,12}\b(?:ai|assistants?|(?:chat)?bots?|llms?|language models?)\b",
 )
-FORMAT = r"<\|[a-z_]+\|>|\[/?inst\]|<<sys>>|^(?:system|assistant) ?:"
+FORMAT = r"<\|[a-z_]+\|>|\[/?inst\]|<<sys>>|^#*(?:system|assistant) ?:"
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:

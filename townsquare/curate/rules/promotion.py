@@ -17,13 +17,14 @@ CONTEXT = False
 
 STRONG = (
     r"\b(?:free|more|get|gain|buy|instant|real|cheap) (?:\d+k? )?(?:new )?(?:followers|likes|subscribers|retweets)\b",
-    r"\b(?:make|earn|earning|making|win|won)\b.{0,24}(?:[$£€] ?\d|\d+ ?(?:k\b|usd|dollars|pounds|euros?|btc))",
+    r"\b(?:make|makes|made|making|earn|earned|earning|win|won)\b.{0,24}"
+    r"(?:[$£€] ?\d|\d+ ?(?:k\b|usd|dollars|pounds|euros?|btc))",
     r"\b(?:work from home|easy money|passive income|financial freedom|get rich|double your|guaranteed (?:returns?|"
     r"profits?|income|win))\b",
     r"\b(?:crypto|bitcoin|btc|forex|nft|token)\b.{0,40}\b(?:airdrop|giveaway|signals?|pump|profits?|invest|presale|"
     r"whitelist)\b",
     r"\b(?:hot|sexy|naked|nude|xxx)\b.{0,30}\b(?:girls?|pics?|singles|cams?|chat|onlyfans)\b",
-    r"\b(?:casino|viagra|cialis|weight ?loss|lose weight|miracle|replica watches|payday loan|no credit check)\b",
+    r"\b(?:casino|viagra|cialis|weight loss pills?|replica watches|payday loan|no credit check)\b",
     r"\b(?:claim|collect)\b.{0,20}\b(?:prize|reward|award|gift ?card|voucher)\b",
 )
 WEAK = (
@@ -35,6 +36,7 @@ WEAK = (
     r"\b(?:promo|discount|coupon|voucher|referral) ?codes?\b|\buse code\b|\bcode: ?\w+",
     r"\d+ ?% off\b|\bhalf price\b|\b(?:buy one get|bogo|clearance|flash sale|best price|lowest price|special offer|"
     r"limited (?:time|offer|stock)|while (?:stocks?|supplies) last|free shipping|free delivery|on sale)\b",
+    r"\b(?:weight ?loss|lose weight|miracle|from home|ask me how|investment)\b",
     r"\b(?:giveaway|sweepstakes?|raffle|winner|you(?:'ve|’ve| have)? (?:been selected|won))\b",
     r"\b(?:act fast|hurry|don(?:'|’)t miss|last chance|ends (?:today|tonight|soon)|only \d+ left|sale ends|"
     r"risk[- ]free|100% (?:free|legit|working))\b",

@@ -16,7 +16,10 @@ let asking = null;
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEPT));
-    return Array.isArray(kept) ? kept.filter((turn) => typeof turn?.question === "string") : [];
+    const whole = (answer) => Array.isArray(answer?.sentences) && Array.isArray(answer?.citations);
+    return kept
+      .filter((turn) => typeof turn.question === "string")
+      .map(({ question, answer }) => ({ question, answer: whole(answer) ? answer : null }));
   } catch {
     return [];
   }
@@ -37,8 +40,15 @@ function say(text) {
 function show() {
   views.clear();
   by("conversation").replaceChildren(...turns.map(added));
-  turns.forEach((turn) => turn.answer ? views.get(turn).done(turn.answer, cards) : views.get(turn).failed("This question was not answered."));
   frame();
+}
+
+/** Shows every answer by what is now known of its posts. */
+function refresh() {
+  for (const turn of turns) {
+    if (turn.answer) views.get(turn).done(turn.answer, cards);
+    else if (turn !== asking?.turn) views.get(turn).failed("This question was not answered.");
+  }
 }
 
 function frame() {
@@ -58,7 +68,7 @@ function added(turn) {
 /** Asks `turn` anew, with the answered turns before it as the conversation so far. */
 async function answer(turn) {
   if (asking) return;
-  asking = new AbortController();
+  asking = { turn, stop: new AbortController() };
   const view = views.get(turn);
   const before = turns.slice(0, turns.indexOf(turn)).filter((earlier) => earlier.answer);
   const messages = before.flatMap(({ question, answer: { text } }) => [
@@ -69,8 +79,9 @@ async function answer(turn) {
   frame();
   say("Answering");
   try {
-    for await (const delta of ask(model, [...messages, { role: "user", content: turn.question }], asking.signal)) {
-      following(() => delta.sentences ? finish(turn, view, delta) : view.piece(delta.content));
+    for await (const delta of ask(model, [...messages, { role: "user", content: turn.question }], asking.stop.signal)) {
+      if (delta.sentences) finish(turn, view, delta); // without scrolling: the reader is at the answer
+      else following(() => view.piece(delta.content));
     }
   } catch (error) {
     if (error.name === "AbortError") view.stopped();
@@ -79,7 +90,8 @@ async function answer(turn) {
   } finally {
     asking = null;
     frame();
-    by("question").focus({ preventScroll: true });
+    // On a phone the focus would bring up a keyboard over the answer.
+    if (!matchMedia("(pointer: coarse)").matches) by("question").focus({ preventScroll: true });
   }
 }
 
@@ -120,7 +132,7 @@ async function open(citation) {
     if (!cards.get(citation.uid)) return;
   }
   const card = cards.get(citation.uid);
-  if (card === null && forget()) show();
+  if (card === null && forget()) refresh();
   showCard(card);
 }
 
@@ -135,7 +147,7 @@ async function recheck() {
     }
   }));
   if (forget()) say(REMOVED);
-  if (!asking) show();
+  refresh();
 }
 
 /** Takes out each sentence that cites a removed post, for it may hold the post's words. True if any went. */
@@ -178,12 +190,12 @@ by("question").addEventListener("keydown", (event) => {
 document.querySelectorAll(".example").forEach((button) => {
   button.addEventListener("click", () => submit(button.textContent));
 });
-by("stop").addEventListener("click", () => asking?.abort());
+by("stop").addEventListener("click", () => asking?.stop.abort());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !by("card").open) asking?.abort();
+  if (event.key === "Escape" && !by("card").open) asking?.stop.abort();
 });
 by("new").addEventListener("click", () => {
-  asking?.abort();
+  asking?.stop.abort();
   [cleared, turns] = [turns, []];
   keep();
   show();
@@ -193,6 +205,7 @@ by("undo").addEventListener("click", () => {
   [turns, cleared] = [cleared, null];
   keep();
   show();
+  refresh();
 });
 by("card").querySelector(".close").addEventListener("click", () => by("card").close());
 by("card").addEventListener("click", (event) => {

@@ -84,7 +84,8 @@ export class Turn {
   done(answer, cards) {
     this.settle();
     const own = answer.sentences.some((sentence) => !sentence.supported && !sentence.removed);
-    this.notice(answer.found ? "" : "No post here speaks of this. What follows is the model’s own.");
+    this.notice("");
+    this.find(".answer").classList.toggle("nothing", !answer.found);
     this.find(".answer").hidden = answer.sentences.length === 0;
     this.find(".answer").replaceChildren(...answer.sentences.flatMap((sentence) => this.sentence(sentence, answer, cards)));
     this.find(".legend").hidden = !own || !answer.found;
@@ -97,10 +98,16 @@ export class Turn {
   sentence(sentence, answer, cards) {
     if (sentence.removed) return [element("span", "removed", "[A sentence went with a post that was removed.]"), " "];
     const kind = sentence.supported ? (sentence.quoted ? "quoted" : "supported") : "own";
-    const made = element("span", answer.found ? kind : "", sentence.text);
+    const cited = answer.citations.filter((citation) => sentence.citations.includes(citation.number));
+    const marks = cited.map((citation) => this.mark(citation, cards.get(citation.uid)));
+    // The last word and its marks stay on one line, unless the word is too long for one.
+    const [, head, tail] = /^(.*?)(\S{0,20})$/s.exec(sentence.text);
+    const end = element("span", "together", tail);
+    end.append(...marks);
+    const made = element("span", answer.found ? kind : "", head);
+    made.append(end);
     if (kind === "own" && answer.found) made.append(element("span", "unseen", " (the model’s own words)"));
-    const marks = answer.citations.filter((citation) => sentence.citations.includes(citation.number));
-    return [made, ...marks.map((citation) => this.mark(citation, cards.get(citation.uid))), " "];
+    return [made, " "];
   }
 
   mark(citation, card) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from io import TextIOWrapper
-from json.encoder import encode_basestring as quoted  # type: ignore[attr-defined]
+from json.encoder import encode_basestring as quoted
 from pathlib import Path
 
 from townsquare.town.formats import Expected, escaped, iso, short_link
@@ -17,7 +17,7 @@ POSTS_A_FILE = 200_000
 LONGEST = 280
 CUT_AT = 272
 APPS = ("Townsquare for Web", "Townsquare for Phone", "Townsquare for Tablet")
-BROKEN_LINE = '{"data":[{"id":"1709000000000000003","text":"and then the connec'
+BROKEN_LINE = '{"data":[{"id":"1700000000000000003","text":"and then the connec'
 """What a collector leaves behind when it is stopped in the middle of a line."""
 
 

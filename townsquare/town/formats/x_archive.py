@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zipfile
 from io import TextIOWrapper
-from json.encoder import encode_basestring as quoted  # type: ignore[attr-defined]
+from json.encoder import encode_basestring as quoted
 from pathlib import Path
 
 from townsquare.town.formats import Expected, escaped, iso, short_link
@@ -17,7 +17,6 @@ LONGEST = 280
 CUT_AT = 270
 LIKES_KEPT = 40
 ZIP_TIME = (2024, 11, 5, 0, 0, 0)
-OTHERS = 'window.YTD.direct_messages.part0 = [{"dmConversation":{"conversationId":"1-2","messages":[{"messageCreate":{"text":"%s"}}]}}]'
 PRIVATE = "a private message that nobody may ever read"
 """In every archive's direct messages: must never leave it."""
 
@@ -44,6 +43,7 @@ class Writer:
         donors = [person for person in world.people if person.home == HOME]
         self._archives = {person.index: Archive(person, folder) for person in donors}
         self._expected = {person.index: Expected(f"30-archive-{person.handle}.zip", HOME) for person in donors}
+        self._donors = list(self._archives.values())
         self._seen = 0
 
     def post(self, post: Post) -> None:
@@ -69,8 +69,7 @@ class Writer:
     def _like(self, post: Post) -> None:
         """Donors like what others write: those texts stand in their archives, and are not theirs to give."""
         self._seen += 1
-        archives = list(self._archives.values())
-        archive = archives[self._seen % len(archives)]
+        archive = self._donors[self._seen % len(self._donors)]
         if post.likes and len(archive.likes) < LIKES_KEPT:
             archive.likes.append(
                 f'{{"like":{{"tweetId":"{post.id}","fullText":{quoted(post.text)},'
@@ -82,7 +81,7 @@ class Writer:
         if len(text) > LONGEST:
             archive.notes.append(
                 f'{{"noteTweet":{{"noteTweetId":"{post.id + 1}","createdAt":"{iso(post.ms)}",'
-                f'"updatedAt":"{iso(post.ms)}","core":{{"text":{quoted(post.text)},"urls":[],"mentions":[]}}}}}}'
+                f'"updatedAt":"{iso(post.ms)}","core":{{"text":{quoted(text)},"urls":[],"mentions":[]}}}}}}'
             )
             text = text[:CUT_AT].rstrip() + "…"
         reply = ""
@@ -95,12 +94,14 @@ class Writer:
         elif post.missing_parent:
             reply = f'"in_reply_to_status_id_str":"{post.missing_parent}",'
         return (
-            f'{{"tweet":{{"edit_info":{{"initial":{{"editTweetIds":["{post.id}"],"editableUntil":"{iso(post.ms + 3_600_000)}",'
-            f'"editsRemaining":"5","isEditEligible":false}}}},"id":"{post.id}","id_str":"{post.id}",'
+            f'{{"tweet":{{"edit_info":{{"initial":{{"editTweetIds":["{post.id}"],"editsRemaining":"5",'
+            f'"editableUntil":"{iso(post.ms + 3_600_000)}","isEditEligible":false}}}},'
+            f'"id":"{post.id}","id_str":"{post.id}",'
             f'"created_at":"{_ctime(post.ms)}","full_text":{quoted(text)},"display_text_range":["0","{len(text)}"],'
             f'{reply}"lang":"{post.lang}","truncated":false,"favorite_count":"{post.likes}",'
             f'"retweet_count":"{post.reposts}","retweeted":false,"favorited":false,'
-            f'"source":"<a href=\\"https://x.example\\" rel=\\"nofollow\\">Townsquare for Web</a>","entities":{entities}}}}}'
+            f'"source":"<a href=\\"https://x.example\\" rel=\\"nofollow\\">Townsquare for Web</a>",'
+            f'"entities":{entities}}}}}'
         )
 
     def close(self) -> list[Expected]:
@@ -114,8 +115,9 @@ class Writer:
     def _zip(self, archive: Archive, path: Path) -> None:
         person = archive.person
         account = (
-            f'[{{"account":{{"email":"{person.handle.lower()}@example.org","createdVia":"web","username":"{person.handle}",'
-            f'"accountId":"{person.id}","createdAt":"{iso(person.created_ms)}","accountDisplayName":{quoted(person.name)}}}}}]'
+            f'[{{"account":{{"email":"{person.handle.lower()}@example.org","createdVia":"web",'
+            f'"username":"{person.handle}","accountId":"{person.id}","createdAt":"{iso(person.created_ms)}",'
+            f'"accountDisplayName":{quoted(person.name)}}}}}]'
         )
         small = {
             "account": account,
@@ -136,7 +138,7 @@ class Writer:
                 _member(target, "data/manifest.js", _manifest(archive))
             for name, body in small.items():
                 _member(target, f"data/{name.replace('_', '-')}.js", f"window.YTD.{name}.part0 = {body}")
-            _member(target, "data/direct-messages.js", OTHERS % PRIVATE)
+            _member(target, "data/direct-messages.js", _messages())
             with target.open(_info("data/tweets.js"), "w") as member, archive.path.open("rb") as source:
                 while block := source.read(1 << 20):
                     member.write(block)
@@ -157,12 +159,17 @@ def _array(items: list[str]) -> str:
     return "[ " + ",\n  ".join(items) + " ]"
 
 
+def _messages() -> str:
+    message = f'{{"messageCreate":{{"text":"{PRIVATE}"}}}}'
+    conversation = f'{{"dmConversation":{{"conversationId":"1-2","messages":[{message}]}}}}'
+    return f"window.YTD.direct_messages.part0 = [{conversation}]"
+
+
 def _manifest(archive: Archive) -> str:
-    return (
-        'window.__THAR_CONFIG = {"userInfo":{"accountId":"%s","userName":"%s"},"dataTypes":{"tweets":{"files":'
-        '[{"fileName":"data/tweets.js","globalName":"YTD.tweets.part0","count":"%d"}]}}}'
-        % (archive.person.id, archive.person.handle, archive.tweets)
-    )
+    person = archive.person
+    file = f'{{"fileName":"data/tweets.js","globalName":"YTD.tweets.part0","count":"{archive.tweets}"}}'
+    user = f'{{"accountId":"{person.id}","userName":"{person.handle}"}}'
+    return f'window.__THAR_CONFIG = {{"userInfo":{user},"dataTypes":{{"tweets":{{"files":[{file}]}}}}}}'
 
 
 def _protected(person: Person) -> list[str]:

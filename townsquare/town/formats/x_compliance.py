@@ -8,7 +8,7 @@ from townsquare.town.formats import Expected, iso
 from townsquare.town.posts import Post
 from townsquare.town.world import DAY_MS, DAYS, START_MS, Person, World
 
-STREAM, BATCH = "10-x_compliance_stream.jsonl", "50-x_compliance_posts.jsonl"
+STREAM, BATCH = "10-x_compliance_stream.jsonl", "50-x_compliance_tweets.jsonl"
 GEO_SHARE = 97
 """One post in so many has its place removed: the batch calls that a deletion too, and it must not be one."""
 STANDINGS = {
@@ -30,8 +30,8 @@ class Writer:
             for step, name in enumerate(STANDINGS.get(person.standing, ())):
                 self._author(person, name, START_MS + (40 + 60 * step) * DAY_MS)
         # An event whose post never comes: deleted before anyone collected it.
-        self._event(f'{{"delete":{{"tweet":{{"id":"1709000000000000001","author_id":"{world.people[0].id}"}}', START_MS)
-        self._row("1709000000000000002", "deleted", START_MS + DAYS * DAY_MS)
+        self._event(f'{{"delete":{{"tweet":{{"id":"1700000000000000001","author_id":"{world.people[0].id}"}}', START_MS)
+        self._row("1700000000000000002", "deleted", START_MS + DAYS * DAY_MS)
 
     def post(self, post: Post) -> None:
         if post.history and post.history[-1] == post.id:
