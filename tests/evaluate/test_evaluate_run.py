@@ -58,7 +58,7 @@ def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
     assert opened["right_in_own_words"] == pytest.approx(1 / 3)
     assert opened["right_by_quoting"] == pytest.approx(1 / 3)
     assert (opened["citations"], opened["n"]) == (4, 3)
-    assert opened["citation_precision"] == pytest.approx(3 / 4)  # q3 also cites the bakery
+    assert opened["citation_precision"] == pytest.approx(3 / 4)  # q3 also cites the bakery, which says Mondays too
     assert opened["found_nothing"] == 0
     assert scores["town_unanswerable"] == {"refused": 1, "refused_low": 1, "refused_high": 1, "n": 1}
     assert Assistant.opened == 1
