@@ -1,1 +1,1 @@
-"""One page that shows what a square did: from receipts and the ledger, without a post in it."""
+"""Receipts and the ledger -> one self-contained page. It reads no post, so that it can hold none."""

@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """How the page presents itself."""
+    """How the page presents itself; what it shows is what the receipts say."""
 
-    title: str = "What this square did"
-    """The page's headline."""
+    title: str = ""
+    """The page's headline; by default the square's name."""
