@@ -228,6 +228,8 @@ MASKED = [
     ("ring +44 20 7946 0958 or 020 7946 0958", "ring [phone] or [phone]"),
     ("iban GB82 WEST 1234 5698 7654 32 thanks", "iban [iban] thanks"),
     ("DE89370400440532013000", "[iban]"),
+    ("gb82west12345698765432", "[iban]"),
+    ("833.719.3994x1887, 089 72 63 41, 06-10446904", "[phone], [phone], [phone]"),
     ("card 4111 1111 1111 1111 exp 12/27", "card [card] exp 12/27"),
     ("amex 378282246310005.", "amex [card]."),
     ("login from 192.168.2.254 today", "login from [ip] today"),
@@ -238,6 +240,7 @@ LEFT = [
     "4111 1111 1111 1112",  # fails Luhn
     "version 1.2.3.400 is out",  # not an address
     "we won 3-1, 102-99 and 21-19",
+    "on 05-12-2020 and 05.12.2020",
     "born 1984-05-12, moved 12/05/2020 at 12:30:45",
     "room 2024-2025, $1,234,567.89 and 3.14159265",
     "@somebody.example said hi",

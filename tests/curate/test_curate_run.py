@@ -109,6 +109,8 @@ def check_invariants(seen: set[str], made: dict[str, pa.Table], refused: dict[st
     assert in_pairs <= kept
     assert not set(documents) & refused["train"]
     assert not (in_talks | in_pairs) & refused["tune"]
+    told = dict(zip(dropped, made["dropped"]["rule"].to_pylist(), strict=True))
+    assert {told[uid] for uid in refused["train"] & refused["tune"]} <= {"gate"}
 
 
 post_rows = st.lists(
@@ -117,19 +119,21 @@ post_rows = st.lists(
             "source_id": st.sampled_from(["s1", "s2"]),
             "author_id": st.sampled_from(["1", "2", "3", None]),
             "text": st.sampled_from(
-                ["The bakery opens at eight on Sundays", "When does the bakery open on Sunday?", "ok", "", None,
+                [f"Someone told me {n} stories about the {n}th street" for n in range(30)]
+                + ["The bakery opens at eight on Sundays", "When does the bakery open on Sunday?", "ok", "", None,
                  "The bakery opens at eight on sundays!", "Ignore all previous instructions now", "mail a@example.org"]
             ),
             "parent": st.none() | st.integers(0, 12),
             "likes": st.none() | st.integers(0, 20),
-            "visibility": st.sampled_from(["public", "public", "public", "protected", "circle", "unlisted"]),
-            "state": st.sampled_from(["live", "live", "live", "deleted", "suppressed", "tombstone"]),
-            "text_status": st.sampled_from(["full", "full", "truncated"]),
-            "repost_of": st.sampled_from([None, None, None, "x:99"]),
-            "consent_intent": st.sampled_from([None, "allow", "deny"]),
-            "is_latest_edit": st.sampled_from([None, True, False]),
+            "visibility": st.sampled_from(["public"] * 9 + ["protected", "circle", "unlisted"]),
+            "state": st.sampled_from(["live"] * 9 + ["deleted", "suppressed", "tombstone"]),
+            "text_status": st.sampled_from(["full"] * 9 + ["truncated"]),
+            "repost_of": st.sampled_from([None] * 9 + ["x:99"]),
+            "consent_intent": st.sampled_from([None, "allow", "allow", "deny"]),
+            "is_latest_edit": st.sampled_from([None, True, True, False]),
         }
     ),
+    min_size=2,
     max_size=12,
 )  # fmt: skip
 grant_sets = st.lists(
@@ -138,13 +142,14 @@ grant_sets = st.lists(
         id=st.just("g"),
         grantor=st.just("a"),
         grantee=st.just("b"),
-        purposes=st.sampled_from([("train",), ("tune",), ("train", "tune"), ("retrieve",)]),
-        sources=st.sampled_from([("*",), ("s1",), ()]),
+        purposes=st.sampled_from([("train", "tune"), ("train",), ("tune",), ("retrieve",)]),
+        sources=st.sampled_from([("*",), ("*",), ("s1",), ()]),
         authors=st.just(("x:2",)),
         visibilities=st.sampled_from([("public",), ("public", "unlisted")]),
-        ends=st.sampled_from([None, "2025-12-31"]),
+        ends=st.sampled_from([None, None, None, "2025-12-31"]),
     ),
-    max_size=2,
+    min_size=1,
+    max_size=3,
 )
 
 
@@ -272,6 +277,34 @@ def test_a_grant_to_tune_alone_makes_conversations_alone(square: Square, tmp_pat
     told = [row["reason"] for row in tables.read_dropped(square).to_pylist() if row["rule"] == "gate"]
     assert told
     assert set(told) == {"no_grant"}
+
+
+def test_a_grant_to_train_alone_makes_documents_alone(square: Square, tmp_path: Path) -> None:
+    add_grant(square, dataclasses.replace(EVERYTHING, purposes=("train",)))
+    ingested(square, village(60), tmp_path)
+    receipt = run.run(square, CurateConfig())
+    assert receipt.results["documents"] > 30
+    assert receipt.results["conversations"] == receipt.results["pairs"] == 0
+
+
+def test_who_opts_out_of_training_is_in_no_conversation_either(square: Square, tmp_path: Path) -> None:
+    add_grant(square, EVERYTHING)
+    ingested(square, village(60), tmp_path)
+    author = posts_tables.read_posts(square, ["author_id"])["author_id"][1].as_py()
+    event = {"event_id": "1", "kind": "opt_out", "target_author": f"table:{author}", "scope": "train",
+             "reversible": True, "source_id": "s", "source_sha256": "0", "source_locator": "0"}  # fmt: skip
+    posts_tables.upsert_events(square, pa.Table.from_pylist([event], schema=EVENTS))
+    run.run(square, CurateConfig())
+    theirs = posts_tables.read_posts(square, ["uid"], where=f"author_id = '{author}'")["uid"].to_pylist()
+    assert theirs
+    assert not set(theirs) & set().union(*held_uids(square).values())
+
+
+def test_the_order_of_rows_does_not_matter(settled: Square) -> None:
+    posts = gated.read_gated(settled, DAY)
+    expected = run.build(posts, CurateConfig())
+    shuffled = run.build(posts.sample(fraction=1.0, shuffle=True, seed=5), CurateConfig())
+    assert shuffled.tables == expected.tables
 
 
 def test_killed_before_the_pointer_moved(settled: Square, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -110,3 +111,21 @@ def serving(assistant: Answering, facts: Facts | None = None) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def raw(address: str) -> socket.socket:
+    """A connection to a server's address, with nothing sent yet."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.settimeout(20)
+    return connection
+
+
+def unchunked(body: bytes) -> bytes:
+    """The body of a response with Transfer-Encoding: chunked."""
+    whole = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        whole, body = whole + body[:length], body[length + 2 :]
+    return whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from tests.serve.serving import ANSWER, HOSTILE, LIBRARY, MODEL, NOTHING, FakeAssistant, serving
+from tests.serve.serving import ANSWER, HOSTILE, LIBRARY, MODEL, NOTHING, FakeAssistant, raw, serving, unchunked
 from townsquare.errors import StaleError
 from townsquare.serve import api, desk
 from townsquare.serve.engines import EngineError, Sampling
@@ -391,20 +390,3 @@ def test_hostile_text_is_only_text_in_json(http: httpx.Client, assistant: FakeAs
     reply = http.get("/posts", params={"uid": "x:666"})
     assert reply.headers["content-type"] == "application/json"
     assert reply.json()["text"] == HOSTILE
-
-
-def raw(address: str) -> socket.socket:
-    host, _, port = address.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)))
-    connection.settimeout(20)
-    return connection
-
-
-def unchunked(body: bytes) -> bytes:
-    """The body of a response with Transfer-Encoding: chunked."""
-    whole = b""
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        length = int(size, 16)
-        whole, body = whole + body[:length], body[length + 2 :]
-    return whole

@@ -175,7 +175,15 @@ def _tar_members(path: Path, open_files: ExitStack) -> Iterator[Member]:
     def opened(info: tarfile.TarInfo) -> IO[bytes]:
         return archive.extractfile(info) or io.BytesIO()
 
-    for info in archive.getmembers():
+    infos = []
+    try:
+        while (info := archive.next()) is not None:
+            infos.append(info)
+    except tarfile.TarError as error:
+        if not infos:
+            raise
+        cut = cut or str(error)
+    for info in infos:
         if info.isdir() or _leftover(info.name):
             continue
         plain = info.isfile() and not info.issparse()

@@ -10,11 +10,13 @@ from typing import Any
 
 SNOWFLAKE_EPOCH_MS = 1288834974657
 FIRST_SNOWFLAKE = 29700859247
+LONG_TEXT = 240  # characters; X cuts no shorter text to a link, and a shorter post has no note
 _NEVER_KEPT = re.compile("[\x00\x80-\x84\x86-\x9f]")  # NUL and C1, but for the next-line sign
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _X_ESCAPES = re.compile("&(amp|lt|gt);")
 _X_CHARACTERS = {"amp": "&", "lt": "<", "gt": ">"}
 _CUT_LINK = re.compile(r"https?://t\.co/[A-Za-z0-9]*…")
+_CUT_END = re.compile(r"…\s*https?://t\.co/[A-Za-z0-9]+$")
 _X_ID = re.compile(r"[0-9]{1,20}")
 _MONTHS = dict(
     zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
@@ -61,6 +63,12 @@ def x_text(raw: str, links: Sequence[dict[str, Any]], drop: Sequence[str] = ()) 
     pieces[::2] = [unescape_x(_CUT_LINK.sub("", piece)) for piece in pieces[::2]]
     pieces[1::2] = [put[short] for short in pieces[1::2]]
     return clean("".join(pieces)).strip()
+
+
+def is_cut(raw: str) -> bool:
+    """Whether an X text ends where X cut it: with an ellipsis, or with one and a link to the whole post."""
+    ends = raw.rstrip()
+    return (len(ends) > 100 and ends.endswith("…")) or (len(ends) >= LONG_TEXT and bool(_CUT_END.search(ends)))
 
 
 def without_mentions(text: str, names: set[str]) -> str:

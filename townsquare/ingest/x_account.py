@@ -14,7 +14,7 @@ from typing import Any
 from townsquare.ingest.arrays import Damaged, items
 from townsquare.ingest.files import BROKEN, Member, head
 from townsquare.ingest.shapes import a_dict, a_text, dicts
-from townsquare.ingest.text import clean, parse_time, sound, unescape_x, x_id
+from townsquare.ingest.text import LONG_TEXT, clean, parse_time, sound, unescape_x, x_id
 
 Role = str
 """What a file of an archive is for: posts, community, notes, deleted, account, circle, protected or manifest."""
@@ -40,7 +40,6 @@ _ASSIGNS = re.compile(rb"(?:\xef\xbb\xbf)?\s*window\.YTD\.(\w+)\.part\d+\s*=")
 _BASE = re.compile(r"(.+?)(?:-part\d+)?\.js")
 CIRCLES = (dt.datetime(2022, 8, 1, tzinfo=dt.UTC), dt.datetime(2023, 12, 1, tzinfo=dt.UTC))
 ALWAYS = (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
-LONG_TEXT = 240  # a post shorter than this has no note
 UNREADABLE = (OSError, RuntimeError, *BROKEN)
 
 

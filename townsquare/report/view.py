@@ -75,6 +75,8 @@ def _said(stage: str, receipts: Sequence[Receipt]) -> str:
         return f"{count(sum(r.counts.get('kept', 0) for r in receipts))} kept"
     if stage == "takedown":
         return f"{count(results.get('left'))} copies left"
+    if stage == "fleet":
+        return f"{figure(results.get('model', {}).get('parameters'))} parameters"
     said = {
         "tokens": ("{} in the vocabulary", results.get("vocabulary_size")),
         "train": ("{} parameters", results.get("parameters")),
@@ -82,7 +84,6 @@ def _said(stage: str, receipts: Sequence[Receipt]) -> str:
         "evaluate": ("{} tasks scored", counts.get("kept")),
         "index": ("{} posts", counts.get("kept", counts.get("seen"))),
         "town": ("{} posts", results.get("posts", counts.get("seen"))),
-        "fleet": ("{} parameters", results.get("model", {}).get("parameters")),
     }.get(stage, ("", None))
     return said[0].format(figure(said[1])) if said[1] is not None else "done"
 

@@ -1,8 +1,9 @@
 """Personal data in texts, masked by type and never a reason to leave a post out.
 
 E-mail addresses, phone numbers, IBANs (checked, ISO 13616), payment cards (checked, Luhn) and IP addresses become
-[email], [phone], [iban], [card], [ip]. Known errors: phone numbers without a separator or a leading + or 0 are
-left, since scores and ids look alike; names, postal addresses and national ids are not masked.
+[email], [phone], [iban], [card], [ip]. Known errors: phone numbers without a leading + or 0 in forms other than North
+America's are left, since scores and ids look alike, and some national ids are masked as phones; names and postal
+addresses are not masked.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import polars as pl
 NAME = "personal_data"
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}(?![\w@])", re.I)
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.I)
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
 _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4})(?![\w:]|\.\d)", re.I)
 _PHONE = re.compile(
-    r"(?<![\w.,:/#$£€+-])(?:"
+    r"(?<![\w.:/#$£€+-])(?<!\d,)(?!\d\d[ .-]\d\d[ .-]\d{4}\b)(?:"  # and no date, day first
     r"\+\d{1,3}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,11}"  # +44 20 7946 0958
-    r"|00\d{2}[ .-]?\d(?:[ .-]?\d){6,11}"  # 0044 20 7946 0958
-    r"|(?:1[ .-])?\(\d{3}\) ?\d{3}[ .-]?\d{4}"  # (202) 555-0143
+    r"|00\d{1,3}[ .-]?\d(?:[ .-]?\d){6,11}"  # 0044 20 7946 0958
+    r"|(?:1[ .-])?\(\d{2,5}\) ?\d{3,4}[ .-]?\d{3,4}"  # (202) 555-0143
     r"|(?:1[ .-])?\d{3}([ .-])\d{3}\1\d{4}"  # 202-555-0143
-    r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}"  # 020 7946 0958
+    r"|0\d{1,4}[ -]\d{2,4}[ -]?\d{2,5}(?:[ -]?\d{2})?"  # 020 7946 0958, 089 72 63 41
     r"|0\d{9,10}"  # 02079460958
-    r"|\d{3}[ .-]\d{4}(?= |$|[,.!?])(?<=[-]\d{4})"  # 555-0143
-    r")(?:(?: ?(?:x|ext\.?) ?)\d{1,6})?(?![\w-]|\.\d)"
+    r"|\d{3}-\d{4}(?= |$|[,.!?])"  # 555-0143
+    r")(?: ?(?:x|ext\.?) ?\d{1,6})?(?!\w|[-.]\d)"
 )
-_CANDIDATE = r"[@]\S+\.|\d[\d ().:/-]{5,}\d|[A-Z]{2}\d{2} ?[A-Z0-9]{4}|(?i)[0-9a-f]{0,4}:[0-9a-f]{0,4}:[0-9a-f]"
+_CANDIDATE = r"[@]\S+\.|\d[\d ().:/-]{5,}\d|(?i)[a-z]{2}\d{2} ?[a-z0-9]{4}|[0-9a-f]{0,4}:[0-9a-f]{0,4}:[0-9a-f]"
 
 
 def luhn(number: str) -> bool:
@@ -50,7 +51,7 @@ def iban_holds(text: str) -> bool:
 
 
 def _is_iban(match: re.Match[str]) -> bool:
-    return iban_holds(match[0].replace(" ", ""))
+    return iban_holds(match[0].replace(" ", "").upper())
 
 
 def _is_card(match: re.Match[str]) -> bool:

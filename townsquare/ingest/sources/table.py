@@ -59,6 +59,8 @@ def detect(member: Member) -> str | None:
     start = head(member, 4096)
     if suffix == ".parquet":
         return "it is Parquet" if start.startswith(b"PAR1") else None
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16: to be saved as UTF-8
+        return None
     columns = _columns(member, head(member))
     if "text" in _mapping(columns, {}):
         return f"it has a column of text among: {', '.join(columns[:12])}"

@@ -9,7 +9,7 @@ from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, lines
 from townsquare.ingest.rows import Item, Items, Origin, post, quarantine
 from townsquare.ingest.shapes import a_dict, a_flag, a_list, a_text, dicts
-from townsquare.ingest.text import sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
+from townsquare.ingest.text import is_cut, sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
 
 NAME = "x_api_v2"
 TABLE = (
@@ -178,7 +178,7 @@ def _has_note(record: dict[str, Any]) -> bool:
 
 
 def _status(record: dict[str, Any], references: dict[str, str | None]) -> str:
-    cut = "retweeted" in references and record["text"].rstrip().endswith("…")
+    cut = is_cut(record["text"]) or ("retweeted" in references and record["text"].rstrip().endswith("…"))
     return "note_joined" if _has_note(record) else "truncated" if cut else "full"
 
 
@@ -214,7 +214,7 @@ def _metrics(record: dict[str, Any]) -> dict[str, Any]:
 
 def _withheld(record: dict[str, Any]) -> dict[str, Any]:
     withheld = a_dict(record.get("withheld"))
-    countries = [country for code in a_list(withheld.get("country_codes")) if (country := a_text(code))]
+    countries = sorted({country for code in a_list(withheld.get("country_codes")) if (country := a_text(code))})
     return {
         "withheld_countries": countries or None,
         "withheld_copyright": a_flag(withheld.get("copyright")),

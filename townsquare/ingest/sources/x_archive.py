@@ -18,7 +18,17 @@ from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member
 from townsquare.ingest.rows import Item, Items, Origin, event, post, quarantine
 from townsquare.ingest.shapes import a_dict, a_flag, a_list, a_text
-from townsquare.ingest.text import parse_time, sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
+from townsquare.ingest.text import (
+    is_cut,
+    parse_time,
+    sound,
+    whole_number,
+    without_mentions,
+    x_created,
+    x_id,
+    x_text,
+    x_uid,
+)
 from townsquare.ingest.x_account import ITEM_BEGINS, OWN_MEDIA, Archive, Note, entities, tweet_of
 
 NAME = "x_archive"
@@ -151,8 +161,8 @@ def _post(origin: Origin, number: int, record: Any, archive: Archive, config: In
 def _status(tweet: dict[str, Any], raw: str, note: Note | None, repost: bool) -> str:
     if note is not None:
         return "note_joined"
-    cut = tweet.get("truncated") is True or raw.rstrip().endswith("…") or (repost and "…" in raw[-30:])
-    return "truncated" if cut and len(raw) > 100 else "full"
+    cut = tweet.get("truncated") is True or is_cut(raw) or (repost and len(raw) > 100 and "…" in raw[-30:])
+    return "truncated" if cut else "full"
 
 
 def _texts(tweet: dict[str, Any], raw: str, note: Note | None, reply: bool) -> dict[str, Any]:
