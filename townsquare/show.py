@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from townsquare.consent.grants import Grant
     from townsquare.ledger import Entry
 
+FOR_THE_PAGE = ("outputs", "curve", "about", "details")  # parts of results that a terminal has no room for
 MANY = 12  # reasons shown before the rest is summed up
 
 
@@ -25,7 +26,7 @@ def show_receipt(receipt: Receipt, console: Console) -> None:
     state = "as before, nothing to do" if receipt.skipped else f"{receipt.seconds:,.1f} s"
     table = _plain_table(f"{title}: {state}")
     for name, value in {**receipt.counts, **receipt.results}.items():
-        if name not in ("outputs", "curve"):
+        if name not in FOR_THE_PAGE:
             for label, text in _rows(name, value):
                 table.add_row(label, text)
     table.add_row("memory", f"{receipt.peak_memory_bytes / 1e6:,.0f} MB at its peak")

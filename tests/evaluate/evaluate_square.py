@@ -22,7 +22,7 @@ from townsquare.tokens import vocabulary
 from townsquare.tokens.shards import document_rows, write_shards
 
 TEXTS = [
-    "The harbour bakery opens at 7 on Sundays, never on Mondays; tell everyone in the square and bring a bag for the rolls",
+    "The harbour bakery opens at 7 on Sundays, never on Mondays; tell everyone here and bring a bag for the rolls",
     "Rovers beat United 3-1 last night",
     "The library is closed on Mondays, as always in winter ☕ für alle",
 ]

@@ -28,6 +28,8 @@ from townsquare.report import numbers
         (numbers.size(2.5e13), "25.0 TB"),
         (numbers.share(0.843), "84.3 %"),
         (numbers.share(1), "100 %"),
+        (numbers.share(0.0003), "under 0.1 %"),
+        (numbers.share(0), "0 %"),
         (numbers.share(None), "unknown"),
         (numbers.figure(True), "yes"),
         (numbers.figure(None), "unknown"),

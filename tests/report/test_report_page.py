@@ -39,6 +39,8 @@ def put_story(square: Square, word: str = "plain") -> None:
     put(square, "ingest", "two", counts={"seen": 50, "kept": 50, "events": 0, "quarantined": {}})
     put(square, "curate", counts={"seen": 130, "kept": 90, "dropped": {"spam": 30, word: 10}})
     put(square, "train", "base", results={"curve": [[1, 5.0], [2, 4.0]], "steps": 2, "device": word})
+    put(square, "export", "chat", results={"model": word, "parameters": 6_812_160})
+    put(square, "index", counts={"seen": 130, "kept": 110})
     scores = {"town_open_book": {"right": 0.8, "right_low": 0.7, "right_high": 0.9, "n": 50}, word: {"m": 1.5, "n": 3}}
     details = {
         "town_filters": {"by_defect": {"spam": {"posts": 10, "left_out": 9}, "none": {"posts": 5, "left_out": 0}}}
@@ -141,6 +143,13 @@ def test_the_headline_is_the_squares_name_unless_one_is_given(square: Square) ->
     assert f"<h1>{square.root.name}</h1>" in written(square)
     run(square, ReportConfig(title="A & B"))
     assert "<h1>A &amp; B</h1>" in square.report.read_text(encoding="utf-8")
+
+
+def test_each_stage_says_its_one_figure(square: Square) -> None:
+    put_story(square)
+    flow = "".join(Outline(written(square)).text).split("Posts, and why")[0].replace("\u202f", " ")
+    for figure in ("130 kept", "90 kept", "6.81 million parameters", "110 posts", "0 copies left", "in 2 runs"):
+        assert figure in flow
 
 
 def test_numbers_that_do_not_add_up_are_called_out(square: Square) -> None:

@@ -46,6 +46,8 @@ def share(value: float | None) -> str:
     """0.843 -> 84.3 %; whole numbers without a point."""
     if value is None:
         return UNKNOWN
+    if 0 < value < 0.0005:
+        return f"under 0.1{THIN}%"
     text = f"{100 * value:.1f}"
     return f"{text.removesuffix('.0')}{THIN}%"
 

@@ -14,7 +14,7 @@ from townsquare.receipts import Receipt
 from townsquare.report import numbers
 from townsquare.report.config import ReportConfig
 from townsquare.report.plots import loss_curve
-from townsquare.report.view import page
+from townsquare.report.view import page, words
 from townsquare.square import Square, write_atomically
 from townsquare.status import standings
 
@@ -63,6 +63,7 @@ def render(view: dict[str, Any], curves: dict[str, str]) -> str:
         size=numbers.size,
         share=numbers.share,
         figure=numbers.figure,
+        words=words,
     )
     template = resources.files("townsquare.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     drawn = {name: Markup(svg) for name, svg in curves.items()}

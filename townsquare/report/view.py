@@ -68,24 +68,27 @@ def _stage(stage: str, found: Sequence[Standing]) -> View:
     }
 
 
+FIGURES = {
+    "town": ("{} posts", ("counts", "seen")),
+    "tokens": ("{} in the vocabulary", ("results", "vocabulary_size")),
+    "train": ("{} parameters", ("results", "parameters")),
+    "export": ("{} parameters", ("results", "parameters")),
+    "index": ("{} posts", ("counts", "kept")),
+    "evaluate": ("{} tasks scored", ("counts", "kept")),
+    "takedown": ("{} copies left", ("results", "left")),
+    "fleet": ("{} parameters", ("results", "model", "parameters")),
+}
+"""The one figure that tells most about a stage: the words around it, and where a receipt has it."""
+
+
 def _said(stage: str, receipts: Sequence[Receipt]) -> str:
-    """The one figure that tells most about a stage."""
-    counts, results = receipts[-1].counts, receipts[-1].results
     if stage in ("ingest", "curate"):
-        return f"{count(sum(r.counts.get('kept', 0) for r in receipts))} kept"
-    if stage == "takedown":
-        return f"{count(results.get('left'))} copies left"
-    if stage == "fleet":
-        return f"{figure(results.get('model', {}).get('parameters'))} parameters"
-    said = {
-        "tokens": ("{} in the vocabulary", results.get("vocabulary_size")),
-        "train": ("{} parameters", results.get("parameters")),
-        "export": ("{} parameters", results.get("parameters")),
-        "evaluate": ("{} tasks scored", counts.get("kept")),
-        "index": ("{} posts", counts.get("kept", counts.get("seen"))),
-        "town": ("{} posts", results.get("posts", counts.get("seen"))),
-    }.get(stage, ("", None))
-    return said[0].format(figure(said[1])) if said[1] is not None else "done"
+        return f"{count(sum(receipt.counts.get('kept', 0) for receipt in receipts))} kept"
+    said, path = FIGURES[stage]
+    value: Any = receipts[-1].to_json()
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return "done" if value is None else said.format(figure(value))
 
 
 def funnel(ingests: Sequence[Receipt], curates: Sequence[Receipt]) -> list[View]:

@@ -16,10 +16,8 @@ ABOUT = (
     "Of the town's posts that came in: how many that are unfit by their hidden label were kept out of the corpus, and "
     "how many of those without any such label are in it."
 )
-FIT = (
-    "missing_parent",
-    "personal_data",
-)  # labels of posts that may stay: a reply stands alone, personal data is masked
+FIT = ("missing_parent", "personal_data", "mistaken")
+"""Labels of posts that may stay: a reply stands alone, personal data is masked, and who errs is no filter's to know."""
 
 
 def run(subject: Subject) -> Outcome:
