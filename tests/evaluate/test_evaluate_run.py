@@ -75,6 +75,13 @@ def test_filters_are_judged_by_the_hidden_defects(evaluated: Square) -> None:
     }
 
 
+def test_a_sound_post_that_was_taken_down_is_no_filters_fault(evaluated: Square) -> None:
+    store.dataset(evaluated, "posts").update({"state": "'deleted'"}, where=f"uid = '{UIDS[0]}'")
+    found = scored(evaluated)["town_filters"]
+    assert (found["unfit_left_out"], found["n"]) == (1 / 2, 2)
+    assert "sound_kept" not in found
+
+
 def test_every_answer_is_kept_with_its_posts(evaluated: Square) -> None:
     run(evaluated, EvaluateConfig())
     by = {(row["task"], row["question_id"]): row for row in answers(evaluated)}

@@ -25,8 +25,13 @@ def run(subject: Subject) -> Outcome:
     square, seed = subject.square, subject.config.seed
     from townsquare.town import tables as town
 
-    came_in, in_corpus = _uids(square)
-    truth = [row for row in town.read_truth(square).select(["uid", "defects"]).to_pylist() if row["uid"] in came_in]
+    states, in_corpus = _came_in(square), _in_corpus(square)
+    truth = [
+        row
+        for row in town.read_truth(square).select(["uid", "defects"]).to_pylist()
+        # A sound post that is not live was taken down since: no filter is to blame.
+        if row["uid"] in states and (row["defects"] or states[row["uid"]] in ("live", None))
+    ]
     if not truth:
         raise StaleError("none of the town's posts came in", remedy="Run first: townsquare ingest PATH")
     by_defect: dict[str, Counter[str]] = {}
@@ -40,12 +45,18 @@ def run(subject: Subject) -> Outcome:
     return Outcome(scores, {"by_defect": {defect: dict(tally) for defect, tally in sorted(by_defect.items())}})
 
 
-def _uids(square: Square) -> tuple[set[str], set[str]]:
-    """The posts that came in, quarantined ones included; and those that stand in the corpus."""
-    from townsquare.curate import tables as corpus
+def _came_in(square: Square) -> dict[str, str | None]:
+    """The posts that came in by uid, each with its state; quarantined ones have none."""
     from townsquare.ingest import tables as posts
 
-    came_in = {*posts.read_posts(square, columns=["uid"])["uid"].to_pylist()}
-    came_in |= {uid for uid in posts.read_quarantine(square)["uid"].to_pylist() if uid}
+    quarantined = posts.read_quarantine(square)["uid"].to_pylist()
+    table = posts.read_posts(square, columns=["uid", "state"])
+    states = zip(table["uid"].to_pylist(), table["state"].to_pylist(), strict=True)
+    return dict.fromkeys(uid for uid in quarantined if uid) | dict(states)
+
+
+def _in_corpus(square: Square) -> set[str]:
+    from townsquare.curate import tables as corpus
+
     tables = (corpus.read_documents(square), corpus.read_conversations(square))
-    return came_in, {uid for table in tables for uid in pc.list_flatten(table["uids"]).to_pylist()}
+    return {uid for table in tables for uid in pc.list_flatten(table["uids"]).to_pylist()}
