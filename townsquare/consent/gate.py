@@ -36,12 +36,14 @@ class OptOuts:
 def opt_outs(events: pa.Table, purpose: str) -> OptOuts:
     """Fold opt_out and opt_in events (records.EVENTS), by time, into who is out for a purpose now.
 
-    An event without a time counts as earliest; at the same moment the opt-out wins.
+    An event without a time counts as earliest; at the same moment the opt-out wins. Who opts out of
+    training is out for tuning too: lists of opt-outs know no other word for learning.
     """
+    scopes = ["all", purpose, *(["train"] if purpose == "tune" else [])]
     rows = (
         pl.DataFrame(pl.from_arrow(events.select(["kind", "target_uid", "target_author", "scope", "event_at"])))
         .filter(pl.col("kind").is_in(["opt_out", "opt_in"]))
-        .filter(pl.col("scope").fill_null("all").is_in(["all", purpose]))
+        .filter(pl.col("scope").fill_null("all").is_in(scopes))
         .with_columns(pl.col("kind").eq("opt_out").alias("out"))
         .sort(["event_at", "out"], nulls_last=False)
     )

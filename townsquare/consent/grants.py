@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from townsquare.consent.config import GrantConfig
 from townsquare.errors import ConfigError, InputError
 from townsquare.ledger import Ledger
 from townsquare.receipts import Input
@@ -19,6 +20,14 @@ from townsquare.records import NETWORKS, PURPOSES, VISIBILITIES
 from townsquare.square import Square, make_config
 
 ANY = "*"
+PLURALS = {
+    "purpose": "purposes",
+    "source": "sources",
+    "network": "networks",
+    "author": "authors",
+    "visibility": "visibilities",
+    "terms": "terms_document",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +101,23 @@ def _only(field: str, values: Sequence[str], known: Sequence[str]) -> None:
     for value in values:
         if value not in known:
             raise ConfigError(f"{field} cannot hold {value!r}", remedy="Known: " + ", ".join(known))
+
+
+def from_config(config: GrantConfig) -> list[Grant]:
+    """The grants that a command names: those of its file, or the one that its options spell.
+
+    Without an id, one is made from the content, so that the same grant again is the same. Raises
+    ConfigError for a missing part, InputError for a file that cannot be read.
+    """
+    if config.file is not None:
+        return grants_from_toml(config.file)
+    values = {PLURALS.get(key, key): value for key, value in dataclasses.asdict(config).items() if value}
+    for part in ("grantor", "grantee"):
+        if part not in values:
+            raise ConfigError(f"the grant has no {part}", remedy=f"Add --{part} NAME, or --file GRANTS.toml.")
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    grant = Grant(**({"id": f"g-{digest[:8]}", "purposes": ()} | values))
+    return [with_terms(grant, Path())]
 
 
 def add_grant(square: Square, grant: Grant) -> Grant:

@@ -23,6 +23,9 @@ CHAT_TEMPLATE = (
 GROUNDED_POSTS = 4
 """Posts in a grounded prompt, in tuning and in service: what a row of 256 tokens holds beside the question."""
 
+NOTHING_FOUND = "I found no post about that."
+"""The whole reply when none of the posts at hand answers."""
+
 Turn = tuple[str, str]
 """(role, text); roles are system, user, assistant."""
 

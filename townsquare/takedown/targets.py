@@ -38,7 +38,7 @@ class Targets:
 
     def kinds(self, config: TakedownConfig) -> Mapping[str, str]:
         """The kind of event for each target."""
-        posts = dict.fromkeys(self.posts, config.kind or "delete")
+        posts: dict[str, str] = dict.fromkeys(self.posts, config.kind or "delete")
         return posts | dict.fromkeys(self.authors, config.kind or "author_delete")
 
 

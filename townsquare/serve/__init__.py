@@ -1,0 +1,1 @@
+"""Model and index -> an assistant that answers with checked citations."""

@@ -1,0 +1,187 @@
+"""The assistant: a question -> posts, a model's words about them, and only what the check lets stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import takewhile
+from types import TracebackType
+
+import pyarrow.compute as pc
+
+from townsquare.model import chat
+from townsquare.model.chat import Turn
+from townsquare.serve import citations, index, live, retrieval
+from townsquare.serve.answers import Answer, Citation, Sentence
+from townsquare.serve.citations import Source
+from townsquare.serve.config import ServeConfig
+from townsquare.serve.engines import Engine, Sampling, open_engine
+from townsquare.serve.retrieval import Hit
+from townsquare.serve.words import words
+from townsquare.square import Square
+
+_FOLLOWS_UP = re.compile(
+    r"^(?:and|but|so|also|what about|how about)\b|\b(?:it|they|there|he|she|that|those|them)\b", re.I
+)
+
+CHARACTERS_PER_TOKEN = 3
+"""A cautious guess: English posts have about 4."""
+
+
+class Assistant:
+    """Answers from a square's posts. `open` one; it is a context manager."""
+
+    def __init__(self, square: Square, config: ServeConfig, engine: Engine) -> None:
+        self._square, self._config = square, config
+        self.engine = engine
+
+    @classmethod
+    def open(cls, square: Square, config: ServeConfig) -> Assistant:
+        """Start the engine. Raises StaleError without an index or model, EngineError, InputError."""
+        index.dataset(square)
+        return cls(square, config, open_engine(square, config))
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def __enter__(self) -> Assistant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def answer(self, messages: Sequence[Turn], sampling: Sampling = Sampling()) -> Answer:
+        """The whole answer to the last turn of a conversation."""
+        *_, last = self.stream(messages, sampling)
+        assert isinstance(last, Answer)
+        return last
+
+    def stream(
+        self,
+        messages: Sequence[Turn],
+        sampling: Sampling = Sampling(),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str | Answer]:
+        """Checked sentences as they come, then the Answer: the sentences joined are its text.
+
+        A sentence of the model that no cited post supports is left out; when none stands, the best
+        post is quoted in its own words. Once `stopped` is true, the engine is asked for no more.
+        """
+        question = question_of(messages)
+        hits = retrieval.search(self._square, question, self._config.posts)
+        if not hits:
+            yield chat.NOTHING_FOUND
+            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [])
+            return
+        kept: list[Sentence] = []
+        for sentence in self._checked(messages, question, hits, sampling, stopped):
+            yield (" " if kept else "") + marked(sentence)
+            kept.append(sentence)
+        if not kept:
+            kept.append(quotation(question, hits[0]))
+            yield marked(kept[0])
+        yield self._answer(kept, hits)
+
+    def post(self, uid: str) -> Citation | None:
+        """A post's card if it may be shown right now, else None."""
+        found = live.allowed(self._square, [uid]).get(uid)
+        return found.cited(1) if found else None
+
+    def _checked(
+        self,
+        messages: Sequence[Turn],
+        question: str,
+        hits: Sequence[Hit],
+        sampling: Sampling,
+        stopped: Callable[[], bool],
+    ) -> Iterator[Sentence]:
+        """The model's sentences that a cited post supports and that bear on the question, each once."""
+        sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
+        seen: set[str] = set()
+        with closing(self._replies(messages, hits, sampling, stopped)) as replies:
+            for reply in replies:
+                for text, numbers in citations.split_marks(reply):
+                    if text in seen:
+                        return  # a model that repeats itself has nothing more to say
+                    seen.add(text)
+                    sentence = citations.check(text, numbers, sources)
+                    if sentence.supported and retrieval.bears_on(question, text):
+                        yield sentence
+
+    def _replies(
+        self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Generator[str, None, None]:
+        turns = prompt(messages, hits, self._config.context_tokens - sampling.max_tokens)
+        pieces = self.engine.stream(turns, sampling)
+        try:
+            yield from citations.whole_sentences(takewhile(lambda _: not stopped(), pieces))
+        finally:
+            if isinstance(pieces, Generator):
+                pieces.close()  # the engine stops at once
+
+    def _answer(self, kept: Sequence[Sentence], hits: Sequence[Hit]) -> Answer:
+        cited = sorted({number for sentence in kept for number in sentence.citations})
+        return Answer(
+            text=" ".join(map(marked, kept)),
+            sentences=tuple(kept),
+            citations=tuple(hits[number - 1].post.cited(number) for number in cited),
+            as_of=self._newest(),
+            found=bool(hits),
+            engine=self.engine.name,
+        )
+
+    def _newest(self) -> str | None:
+        newest = pc.max(index.dataset(self._square).to_table(columns=["created_at"])["created_at"]).as_py()
+        return newest.date().isoformat() if newest else None
+
+
+def last_of(messages: Sequence[Turn], role: str, skip: int = 0) -> str:
+    """The text of the last turn of a role, or of one before it; empty when there is none."""
+    texts = [text for who, text in messages if who == role]
+    return texts[-1 - skip] if len(texts) > skip else ""
+
+
+def follows_up(messages: Sequence[Turn]) -> bool:
+    """Whether the last question can only be understood with the one before it."""
+    return bool(last_of(messages, "user", skip=1) and _FOLLOWS_UP.search(last_of(messages, "user").strip()))
+
+
+def question_of(messages: Sequence[Turn]) -> str:
+    """What to search for: the last question; a follow-up takes from the one before what it leaves unsaid."""
+    last = last_of(messages, "user")
+    if not follows_up(messages):
+        return last
+    before = last_of(messages, "user", skip=1)
+    if any(word.kind == "name" for word in words(last)):
+        names = [(word.start, word.start + len(word.raw)) for word in words(before) if word.kind == "name"]
+        for start, end in reversed(names):
+            before = before[:start] + before[end:]
+    return f"{before}\n{last}"
+
+
+def prompt(messages: Sequence[Turn], hits: Sequence[Hit], tokens: int) -> list[Turn]:
+    """The turns that the model is given: a follow-up's question and answer before it, then the grounded question.
+
+    Posts are cut so that all of it fits `tokens`, reckoned at CHARACTERS_PER_TOKEN.
+    """
+    room = max(tokens, 64) * CHARACTERS_PER_TOKEN
+    question = last_of(messages, "user")[: room // 4]
+    each = (room - len(question)) // (2 * max(len(hits), 1))
+    posts = [citations.plain_brackets(hit.post.text)[:each] for hit in hits]
+    grounded: Turn = ("user", chat.neutral(chat.grounded_prompt(question, posts)))
+    history = [("user", last_of(messages, "user", skip=1)), ("assistant", last_of(messages, "assistant"))]
+    fits = sum(len(text) for _, text in [*history, grounded]) <= room
+    return [*history, grounded] if follows_up(messages) and fits and all(text for _, text in history) else [grounded]
+
+
+def quotation(question: str, hit: Hit) -> Sentence:
+    """The best post in its own words, as post [1]."""
+    return Sentence(f"“{citations.quote(hit.post.text, question)}”", (1,), True, True)
+
+
+def marked(sentence: Sentence) -> str:
+    """A sentence with its citation marks."""
+    return sentence.text + "".join(f" [{number}]" for number in sentence.citations)

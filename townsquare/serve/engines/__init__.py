@@ -1,0 +1,62 @@
+"""What generates text: one engine a file, all with one shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from townsquare.errors import TownsquareError
+from townsquare.model.chat import Turn
+from townsquare.square import Square
+
+if TYPE_CHECKING:
+    from townsquare.serve.config import ServeConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the next tokens are chosen."""
+
+    max_tokens: int = 160
+    """The most tokens of a reply."""
+    temperature: float = 0.0
+    """0 takes the likeliest token every time."""
+    top_p: float = 1.0
+    """Only tokens within this share of probability are drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a reply; they are not part of it."""
+    seed: int | None = None
+    """Of the draw; None lets the engine choose."""
+
+
+class Engine(Protocol):
+    """A model that continues a conversation."""
+
+    name: str
+    """The model's name as clients see it."""
+
+    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
+        """The assistant's next turn in pieces of text. Raises EngineError when the engine is away or too slow."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds. Closing twice is harmless."""
+        ...
+
+
+class EngineError(TownsquareError):
+    """The engine is away, timed out or refused."""
+
+    exit_code = 9
+
+
+def open_engine(square: Square, config: ServeConfig) -> Engine:
+    """The engine that `config.engine` names. Raises EngineError, InputError or StaleError when it cannot start."""
+    if config.engine == "llamacpp":
+        from townsquare.serve.engines.llamacpp import LlamaCpp
+
+        return LlamaCpp.open(square, config)
+    from townsquare.serve.engines.upstream import Upstream
+
+    return Upstream(config.engine, config.model, timeout_seconds=config.timeout_seconds)

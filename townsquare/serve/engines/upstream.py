@@ -1,0 +1,125 @@
+"""Any OpenAI-compatible server by URL: vLLM, llama.cpp's own, a hosted one. It is only asked when named."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from townsquare.model.chat import Turn, neutral
+from townsquare.serve.engines import EngineError, Sampling
+
+KEY_VARIABLE = "TOWNSQUARE_UPSTREAM_KEY"
+"""The environment variable with the upstream's API key, where it wants one."""
+ATTEMPTS = 3
+WAIT_SECONDS = 0.5
+"""Before the second attempt; the third waits twice as long."""
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+LONGEST_LINE = 1 << 20
+
+
+class Upstream:
+    """A model behind `URL/chat/completions`."""
+
+    def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
+        self.name = model
+        self._url = urlsplit(url.rstrip("/"))
+        self._timeout = timeout_seconds
+
+    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
+        """The next turn in pieces. Retries until the first byte of an answer. Raises EngineError."""
+        body = json.dumps(_request(self.name, messages, sampling)).encode()
+        connection, response = self._ask(body)
+        try:
+            yield from _pieces(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._away(f"broke off: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Nothing is held between requests."""
+
+    def _ask(self, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        why = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
+            connection = self._connection()
+            try:
+                connection.request("POST", f"{self._url.path}/chat/completions", body, _headers())
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                why = "cannot be reached: " + (str(error) or type(error).__name__)
+                continue
+            if response.status == 200:
+                return connection, response
+            why = f"answered {response.status}: {response.read(400).decode(errors='replace').strip()}"
+            connection.close()
+            if response.status not in TRANSIENT:
+                break
+        raise self._away(why)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        return kind(self._url.hostname or "", self._url.port, timeout=self._timeout)
+
+    def _away(self, why: str) -> EngineError:
+        return EngineError(
+            f"the upstream {why}",
+            place=f"{self._url.scheme}://{self._url.hostname}:{self._url.port or ''}{self._url.path}".rstrip(":"),
+            remedy=f"Check that it runs and serves {self.name!r}; a key goes into {KEY_VARIABLE}.",
+        )
+
+
+def _headers() -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    key = os.environ.get(KEY_VARIABLE)
+    return headers | ({"Authorization": f"Bearer {key}"} if key else {})
+
+
+def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": role, "content": neutral(text)} for role, text in messages],
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stream": True,
+    }
+    if sampling.stop:
+        request["stop"] = list(sampling.stop)
+    if sampling.seed is not None:
+        request["seed"] = sampling.seed
+    return request
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[str]:
+    """Texts of a stream of server-sent events; raises HTTPException when it ends before its end mark."""
+    while line := response.readline(LONGEST_LINE):
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            return
+        try:
+            text = _text(json.loads(data))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise http.client.HTTPException(f"not a completion: {data[:200].decode(errors='replace')}") from error
+        if text:
+            yield text
+    raise http.client.IncompleteRead(b"")
+
+
+def _text(record: dict[str, Any]) -> str | None:
+    if record.get("error"):
+        raise http.client.HTTPException(str(record["error"])[:200])
+    if not record.get("choices"):
+        return None  # a closing record with figures only
+    text = record["choices"][0]["delta"].get("content")
+    return text if isinstance(text, str) else None

@@ -1,0 +1,80 @@
+"""What may be shown right now: every hit is looked up in the posts table, the events and the grants once more.
+
+So a takedown, an opt-out or a revoked grant takes effect at the next question, before any index is rebuilt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from townsquare.consent import gate
+from townsquare.consent.grants import read_grants
+from townsquare.ingest import tables
+from townsquare.serve import index
+from townsquare.serve.answers import Citation
+from townsquare.square import Square
+
+PURPOSES = ("retrieve", "display")
+NEEDED = tuple(dict.fromkeys([*gate.COLUMNS, *index.COLUMNS, "is_latest_edit"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Post:
+    """A post as the posts table has it now."""
+
+    uid: str
+    network: str
+    author_id: str | None
+    author_handle: str | None
+    created_at: str | None
+    """ISO 8601, UTC."""
+    text: str
+    reply_to: str | None
+    url: str | None
+
+    def cited(self, number: int) -> Citation:
+        """The post as a numbered citation."""
+        return Citation(
+            number=number,
+            uid=self.uid,
+            author_handle=self.author_handle,
+            author=f"{self.network}:{self.author_id}" if self.author_id else self.network,
+            created_at=self.created_at,
+            text=self.text,
+            url=self.url,
+            network=self.network,
+        )
+
+
+def allowed(square: Square, uids: Collection[str]) -> dict[str, Post]:
+    """Those of the posts that the gate lets be both retrieved and displayed today, by uid."""
+    if not uids:
+        return {}
+    posts = tables.read_posts(square, columns=NEEDED, where=f"uid IN ({index.quoted(sorted(uids))})")
+    grants, events = read_grants(square), tables.read_events(square)
+    for purpose in PURPOSES:
+        opted_out = gate.opt_outs(events, purpose)
+        reasons = gate.refusals(posts, grants=grants, opted_out=opted_out, purpose=purpose, at=gate.today())
+        posts = posts.filter(pc.is_null(reasons))
+    return {post.uid: post for post in _posts(posts)}
+
+
+def _posts(table: pa.Table) -> list[Post]:
+    return [
+        Post(
+            uid=row["uid"],
+            network=row["network"],
+            author_id=row["author_id"],
+            author_handle=row["author_handle"],
+            created_at=row["created_at"].isoformat() if row["created_at"] else None,
+            text=row["text"],
+            reply_to=row["reply_to"],
+            url=index.url_of(row["uid"], row["network"], row["author_handle"]),
+        )
+        for row in table.to_pylist()
+        if row["text"] and row["is_latest_edit"] is not False
+    ]

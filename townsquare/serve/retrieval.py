@@ -1,0 +1,218 @@
+"""Retrieval: a question -> the posts that answer it, best first, or none when nothing here is about it.
+
+BM25 gives candidates. What is then looked for is what a person would look for: every name of the question;
+its topics, in these words or in others; the kind of thing that was asked for, such as a time; a statement,
+not the same question again, though a reply is read together with the question that it replies to. Of posts
+that say as much the newest goes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from typing import TYPE_CHECKING
+
+from townsquare.serve import index, live, meaning
+from townsquare.serve.live import Post
+from townsquare.serve.words import Word, fingerprint, words
+from townsquare.square import Square
+
+if TYPE_CHECKING:
+    from lance import LanceDataset
+
+CANDIDATES = 80
+QUESTIONS = 40
+REPLIES = 200
+MOST_TERMS = 40
+ENOUGH = 0.5
+"""The least share of what a question is about that a post, read with what it replies to, must touch."""
+ALIKE = 0.05
+"""Scores this close say the same: then the newer post goes first."""
+MOST_WEIGHT = 5.0
+"""The weight of the rarest plain word: one that a hundred-and-fiftieth of the posts has."""
+
+_A_THING = re.compile(r"\b[Aa]n? ((?:[a-z-]+ ){1,5}?)(?:costs?|at|in|on|from|go|sell)\b")
+_WANTS_NAME = re.compile(
+    r"\b(?:who|whose|whom|where|which place|what place|at which|(?:what|which) \w+ is .* on)\b", re.I
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A word of the question that says something: `keys` of which a text must have one; rare ones weigh more."""
+
+    keys: frozenset[str]
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """A question as retrieval understands it."""
+
+    raw: tuple[str, ...]
+    """The words that the index is asked for."""
+    names: tuple[frozenset[str], ...]
+    """For each name how it may be spelt in this index; empty: no post knows it. A post must have every name."""
+    thing: tuple[Term, ...]
+    """The words of "a potted fern" in "what does a potted fern cost": a post must be about that thing."""
+    concepts: tuple[Term, ...]
+    """Concepts of english.toml; a post must touch half of them."""
+    plain: tuple[Term, ...]
+    """Its other words: they order posts, and decide where the question has neither thing nor concept."""
+    kinds: frozenset[str]
+    wants_name: bool
+    asked: frozenset[str]
+    """The keys of all its words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """A post that may be shown and is about the question."""
+
+    uid: str
+    score: float
+    post: Post
+    parent: Post | None
+    """The question that it replies to, where it was found through it."""
+    values: frozenset[str]
+    """What it gives of the kind asked for, in one spelling, such as "time 435"."""
+
+
+def search(square: Square, question: str, limit: int) -> list[Hit]:
+    """At most `limit` posts that answer the question, best first; none when nothing here is about it."""
+    table = index.dataset(square)
+    wish = understand(table, question)
+    if not wish.raw or not all(wish.names):
+        return []  # it asks nothing, or about a name that no post knows
+    found = _candidates(table, wish)
+    posts = live.allowed(square, found.keys() | {parent for parent in found.values() if parent})
+    hits = []
+    for uid, parent in found.items():
+        if uid in posts:
+            score = _score(wish, posts[uid], posts.get(parent or ""))
+            if score is not None:
+                values = meaning.values(_stated(posts[uid]), wish.kinds)
+                hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
+    return _ordered(hits)[:limit]
+
+
+def understand(table: LanceDataset, question: str) -> Wish:
+    """Take a question apart into names, the thing, concepts, other words, and the kind of answer that it wants."""
+    said = words(question)[: 4 * MOST_TERMS]
+    rows = table.count_rows()
+    told = [word for word in said if word.kind != "empty"][:MOST_TERMS]
+    counts = {word.raw: index.count(table, word.raw) for word in told} if rows else {}
+    names = {word.key: word for word in told if word.kind == "name"}
+    shared = [found for found in meaning.concepts([word.key for word in said]) if said[found[1]].kind != "name"]
+    inside = {place for _, start, length in shared for place in range(start, start + length)}
+    plain = {w.key: w for place, w in enumerate(said) if w in told and w.key not in names and place not in inside}
+    thing = {word.key for match in _A_THING.finditer(question) for word in words(match[1])}
+    terms = {key: Term(_spellings(table, w, counts), _weight(counts.get(w.raw, 0), rows)) for key, w in plain.items()}
+    spelt = tuple(_spellings(table, word, counts) for word in names.values())
+    return Wish(
+        raw=tuple(sorted({word.raw for word in told if counts.get(word.raw)} | {s for n in spelt for s in n})),
+        names=spelt,
+        thing=tuple(term for key, term in terms.items() if key in thing),
+        concepts=tuple(Term(frozenset({c}), 1.0) for c in sorted(meaning.narrowed({c for c, _, _ in shared}))),
+        plain=tuple(term for key, term in terms.items() if key not in thing),
+        kinds=meaning.wanted(question),
+        wants_name=bool(_WANTS_NAME.search(question)),
+        asked=frozenset(word.key for word in said).union(*spelt),
+    )
+
+
+def _weight(held: int, rows: int) -> float:
+    # A word that no post has cannot tell posts apart: it weighs as one that every twentieth has.
+    held = held or max(rows // 20, 1)
+    return min(math.log(1 + (rows - held + 0.5) / (held + 0.5)), MOST_WEIGHT)
+
+
+def _spellings(table: LanceDataset, word: Word, counts: dict[str, int]) -> frozenset[str]:
+    """The word's key; where no post has the word, keys of the index's words that are one letter off."""
+    if counts.get(word.raw) or word.kind not in ("name", "plain"):
+        return frozenset({word.key})
+    keys = {other.key for text in index.near(table, word.raw) for other in words(text)} if len(word.key) > 4 else set()
+    near = {key for key in keys if difflib.SequenceMatcher(None, key, word.key).ratio() >= 0.8}
+    return frozenset(near if word.kind == "name" else near | {word.key})
+
+
+def _candidates(table: LanceDataset, wish: Wish) -> dict[str, str | None]:
+    """Uid -> the post that asked and that it replies to, or None where its own text matched."""
+    query = " ".join(wish.raw)
+    asked = index.match(table, query, asks=True, limit=QUESTIONS)
+    stated = index.match(table, query, asks=False, limit=CANDIDATES)
+    return dict.fromkeys([*stated, *asked]) | dict(index.replies(table, asked, limit=REPLIES))
+
+
+def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
+    """How well a post answers, up to 1.5; None when it does not."""
+    stated = _stated(post)
+    own = meaning.topics(stated, wish.asked)
+    read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
+    if not all(name & read for name in wish.names) or not _answers(wish, stated):
+        return None
+    about = [_share(terms, read) for terms in (wish.thing, wish.concepts) if terms] or [_share(wish.plain, read)]
+    if min(about) < ENOUGH:
+        return None
+    return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
+
+
+def _stated(post: Post) -> str:
+    return " \n".join(meaning.statements(post.text))
+
+
+def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
+    whole = sum(term.weight for term in terms)
+    return sum(term.weight for term in terms if term.keys & found) / whole if whole else 1.0
+
+
+def _answers(wish: Wish, stated: str) -> bool:
+    """Whether a statement has the kind of thing asked for, and says anything beyond the question."""
+    if wish.kinds and not wish.kinds & meaning.kinds(stated):
+        return False
+    fresh = [word for word in words(stated) if word.kind != "empty" and word.key not in wish.asked]
+    if wish.wants_name and not wish.kinds and stated != stated.lower():
+        if any("#where" in term.keys for term in wish.concepts) and "#where" not in meaning.topics(stated, wish.asked):
+            return False
+        return any(word.kind == "name" for word in fresh) or bool(
+            fresh and stated[:1].isupper() and fresh[0].start == 0
+        )
+    return bool(fresh)
+
+
+def bears_on(question: str, sentence: str) -> bool:
+    """Whether a sentence can answer: it has the kind of thing asked for, and says more than the question."""
+    kinds, asked = meaning.wanted(question), {word.key for word in words(question)}
+    fresh = any(word.kind != "empty" and word.key not in asked for word in words(sentence))
+    return fresh and (not kinds or bool(kinds & meaning.kinds(sentence)))
+
+
+def _ordered(hits: list[Hit]) -> list[Hit]:
+    """Best first. Of hits with nearly the same score the newest first, but what only one author says comes after
+    what several say: a mistake is rarely made twice. One hit of each text."""
+    left = sorted(hits, key=lambda hit: (-hit.score, hit.uid))
+    ordered: list[Hit] = []
+    while left:
+        group = [hit for hit in left if hit.score >= left[0].score - ALIKE]
+        left = left[len(group) :]
+        backed = _backed(group)
+        ordered += sorted(
+            group,
+            key=lambda hit: (not backed or bool(hit.values & backed), hit.post.created_at or "", hit.uid),
+            reverse=True,
+        )
+    distinct: dict[str, Hit] = {}
+    for hit in ordered:
+        distinct.setdefault(fingerprint(hit.post.text), hit)
+    return list(distinct.values())
+
+
+def _backed(hits: list[Hit]) -> set[str]:
+    """The values that at least two authors give."""
+    authors: dict[str, set[str | None]] = {}
+    for hit in hits:
+        for value in hit.values:
+            authors.setdefault(value, set()).add(hit.post.author_id)
+    return {value for value, who in authors.items() if len(who) > 1}
