@@ -142,11 +142,13 @@ def question_of(messages: Sequence[Turn]) -> str:
     last = last_of(messages, "user")
     if not follows_up(messages):
         return last
-    before = last_of(messages, "user", skip=1)
-    if any(word.kind == "name" for word in words(last)):
-        names = [(word.start, word.start + len(word.raw)) for word in words(before) if word.kind == "name"]
+    before, said = last_of(messages, "user", skip=1), words(last)
+    names = [(word.start, word.start + len(word.raw)) for word in words(before) if word.kind == "name"]
+    if any(word.kind == "name" for word in said):  # "and the Lowfield Library?": the same of another
         for start, end in reversed(names):
             before = before[:start] + before[end:]
+    elif any(word.kind != "empty" for word in said):  # "and who owns it?": another of the same
+        return f"{last} ({', '.join(before[start:end] for start, end in names)})"
     return f"{before}\n{last}"
 
 

@@ -77,7 +77,7 @@ _INSTRUCTS = re.compile(
     r"\b(?:as|dear|hey|note to|attention) (?:an? )?(?:ai|assistant|chatbot|bot)\b|"
     r"\b(?:ai|assistant|chatbot|model)s?\b.{0,30}\b(?:must|should|always|reply|answer|respond|say)\b|"
     r"<\|?\w+\|?>|^\s*(?:system|assistant|user)\s*:",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
