@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -94,6 +96,15 @@ def test_a_model_that_cannot_be_used_is_named(square: Square, tmp_path: Path) ->
     with pytest.raises(EngineError, match="cannot load") as caught:
         open_engine(square, ServeConfig(model=str(tmp_path / "broken.gguf")))
     assert caught.value.exit_code == 9
+
+
+def test_an_engine_that_was_never_asked_can_be_closed_at_once(smollm2: Path) -> None:
+    """In a process of its own: where it fails it waits for ever, and only a kill ends it."""
+    code = (
+        "import sys; from pathlib import Path; from townsquare.serve.engines.llamacpp import LlamaCpp\n"
+        "for _ in range(3): LlamaCpp(Path(sys.argv[1]), 'm', context_tokens=256, threads=1).close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(smollm2)], check=True, timeout=60, capture_output=True)
 
 
 def test_a_closed_engine_says_so(smollm2: Path) -> None:

@@ -41,17 +41,22 @@ _KINDS = {
 _WANTED = (
     (r"\bwhat time\b|\bhours?\b|\bclosing time\b|\bopening time\b", ("time",)),
     (r"\b(?:what|which) (?:day of the week|weekday)\b|\bweekday\b", ("weekday",)),
-    (r"\b(?:what|which) day\b", ("weekday", "date")),
+    (r"\b(?:what|which|the) (?:\w+ )?day\b", ("weekday", "date")),
     (r"\b(?:what|which) year\b", ("year",)),
     (r"\bdate\b", ("date",)),
     (r"\b(?:street|road|address)\b", ("street",)),
-    (r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bfares?\b", ("money",)),
+    (
+        r"\bhow much\b.*\b(?:is|are|was|cost|pay|for|at|charge)|\b(?:does|do|did|would) .*\bcosts?\b|"
+        r"\bwhat(?: is| are| was|'s|’s)\b.*\b(?:price|fee|fare|cost|admission)\b",
+        ("money",),
+    ),
     (r"\bhow (?:many|often|long|far|old|big|tall)\b", ("figure",)),
     (r"\bscore\b", ("score",)),
     (
         r"\bwhen (?:does|do|did|will|can)\b.*\b(?:open|close|shut|start|begin|kick|leave|depart|end|finish)",
         ("time", "date"),
     ),
+    (r"\bwhen\b.*\b(?:take place|happen)", ("date", "weekday", "year")),
     (r"\bwhen(?: is|'s|’s| are| was| were)\b", ("date", "weekday", "year")),
     (r"\bwhen\b", ("time", "weekday", "date", "year")),
 )
@@ -69,6 +74,10 @@ _ASKS = re.compile(
 _OPENS_QUESTION = re.compile(
     r"^\W*(?:who|what|when|where|why|how|which|whose|does|do|did|can|could|would|has|have|is|are|any|anyone|anybody)\b"
     r"(?!.*[.!])",
+    re.IGNORECASE,
+)
+_KNOWS_NOT = re.compile(
+    r"\b(?:no idea|no clue|not a clue|who knows|beats me|dunno|don'?t know|not sure)\b|^\W*(?:try|ask) [A-Z]",
     re.IGNORECASE,
 )
 _INSTRUCTS = re.compile(
@@ -92,8 +101,10 @@ def instructs(text: str) -> bool:
 
 
 def statements(text: str) -> list[str]:
-    """The sentences of a post that state something; none when the post tries to steer an assistant."""
-    return [] if instructs(text) else [sentence for sentence in sentences(text) if not asks(sentence)]
+    """The sentences of a post that state something; none when it says that it does not know, or steers an assistant."""
+    if instructs(text) or _KNOWS_NOT.search(text):
+        return []
+    return [sentence for sentence in sentences(text) if not asks(sentence)]
 
 
 def kinds(text: str) -> frozenset[str]:
@@ -146,8 +157,8 @@ def concepts(keys: list[str]) -> list[tuple[str, int, int]]:
 
 
 def narrowed(found: set[str]) -> set[str]:
-    """Concepts of a question without those that a narrower one makes mere wording."""
-    wider = {f"#{wide}" for narrow, wide in _english()["narrows"].items() if f"#{narrow}" in found}
+    """Concepts of a question without those that say nothing or that a narrower one makes mere wording."""
+    wider = {"#nothing"} | {f"#{wide}" for narrow, wide in _english()["narrows"].items() if f"#{narrow}" in found}
     return found - wider
 
 

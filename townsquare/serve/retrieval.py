@@ -60,7 +60,7 @@ class Wish:
     concepts: tuple[Term, ...]
     """Concepts of english.toml; a post must touch half of them."""
     plain: tuple[Term, ...]
-    """Its other words: they order posts, and decide where the question has neither thing nor concept."""
+    """Its other words: they order posts, and decide where the question has no name, or neither thing nor concept."""
     kinds: frozenset[str]
     wants_name: bool
     asked: frozenset[str]
@@ -77,7 +77,7 @@ class Hit:
     parent: Post | None
     """The question that it replies to, where it was found through it."""
     values: frozenset[str]
-    """What it gives of the kind asked for, in one spelling, such as "time 435"."""
+    """What it gives of the kind asked for, in one spelling, such as "time 435"; or names."""
 
 
 def search(square: Square, question: str, limit: int) -> list[Hit]:
@@ -93,7 +93,7 @@ def search(square: Square, question: str, limit: int) -> list[Hit]:
         if uid in posts:
             score = _score(wish, posts[uid], posts.get(parent or ""))
             if score is not None:
-                values = meaning.values(_stated(posts[uid]), wish.kinds)
+                values = _values(wish, _stated(posts[uid]))
                 hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
     return _ordered(hits)[:limit]
 
@@ -117,10 +117,17 @@ def understand(table: LanceDataset, question: str) -> Wish:
         thing=tuple(term for key, term in terms.items() if key in thing),
         concepts=tuple(Term(frozenset({c}), 1.0) for c in sorted(meaning.narrowed({c for c, _, _ in shared}))),
         plain=tuple(term for key, term in terms.items() if key not in thing),
-        kinds=meaning.wanted(question),
+        kinds=meaning.wanted(_without(names, question)),
         wants_name=bool(_WANTS_NAME.search(question)),
         asked=frozenset(word.key for word in said).union(*spelt),
     )
+
+
+def _without(names: dict[str, Word], question: str) -> str:
+    """The question without its names: Story Hour asks for no hour."""
+    for word in names.values():
+        question = question[: word.start] + " " * len(word.raw) + question[word.start + len(word.raw) :]
+    return question
 
 
 def _weight(held: int, rows: int) -> float:
@@ -153,10 +160,19 @@ def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
     read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
     if not all(name & read for name in wish.names) or not _answers(wish, stated):
         return None
-    about = [_share(terms, read) for terms in (wish.thing, wish.concepts) if terms] or [_share(wish.plain, read)]
+    # Without a name, and without thing or concept, its plain words are what the question is about.
+    plain = wish.plain if not wish.names or not (wish.thing or wish.concepts) else ()
+    about = [_share(terms, read) for terms in (wish.thing, wish.concepts, plain) if terms] or [1.0]
     if min(about) < ENOUGH:
         return None
     return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
+
+
+def _values(wish: Wish, stated: str) -> frozenset[str]:
+    """What a statement gives of the kinds wanted; where a name is wanted, its names that the question has not."""
+    if wish.kinds or not wish.wants_name:
+        return meaning.values(stated, wish.kinds)
+    return frozenset(word.key for word in words(stated) if word.kind == "name" and word.key not in wish.asked)
 
 
 def _stated(post: Post) -> str:
