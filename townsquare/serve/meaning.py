@@ -34,6 +34,7 @@ _KINDS = {
         r"(?: \d{1,2}\b)?|\bfor free\b|\bfree of charge\b|\bfree (?:entry|admission)\b|"
         r"\b(?:entry|admission|tickets?) (?:is|are) free\b"
     ),
+    "duration": rf"\b(?:\d+|{_NUMBER})[ -]?(?:min(?:ute)?s?|h(?:ou)?rs?|days?|weeks?)\b|\bhourly\b|\bhalf an hour\b",
     "score": r"\b\d{1,3}\s?[-–:]\s?\d{1,3}\b|\b\d{1,3} to \d{1,3}\b|\b(?:nil|draw)\b",
     "street": r"\b\w+ (?:street|road|lane|row|hill|alley|crescent|walk|avenue|square|terrace|st|rd|ave)\b",
     "figure": rf"\d+|\b{_NUMBER}\b|\b(?:dozen|hundred|thousand|hourly|daily|weekly)\b",
@@ -50,12 +51,14 @@ _WANTED = (
         r"\bwhat(?: is| are| was|'s|’s)\b.*\b(?:price|fee|fare|cost|admission)\b",
         ("money",),
     ),
+    (r"\bhow often\b|\bhow (?:many|long)\b.*\b(?:minutes?|hours?|days?)\b", ("duration",)),
     (r"\bhow (?:many|often|long|far|old|big|tall)\b", ("figure",)),
     (r"\bscore\b", ("score",)),
     (
         r"\bwhen (?:does|do|did|will|can)\b.*\b(?:open|close|shut|start|begin|kick|leave|depart|end|finish)",
         ("time", "date"),
     ),
+    (r"\bwhen\b.*\bkick", ("time",)),
     (r"\bwhen\b.*\b(?:take place|happen)", ("date", "weekday", "year")),
     (r"\bwhen(?: is|'s|’s| are| was| were)\b", ("date", "weekday", "year")),
     (r"\bwhen\b", ("time", "weekday", "date", "year")),
@@ -71,6 +74,7 @@ _ASKS = re.compile(
     r"figure out|no idea|not sure)\w*\b.*\b(?:what|which|who|whose|when|where|why|how|if|whether)\b",
     re.IGNORECASE,
 )
+_OPEN = re.compile(r"\b(?:what|which|who|whose|when|where|why|how|whether)\b", re.IGNORECASE)
 _OPENS_QUESTION = re.compile(
     r"^\W*(?:who|what|when|where|why|how|which|whose|does|do|did|can|could|would|has|have|is|are|any|anyone|anybody)\b"
     r"(?!.*[.!])",
@@ -104,7 +108,9 @@ def statements(text: str) -> list[str]:
     """The sentences of a post that state something; none when it says that it does not know, or steers an assistant."""
     if instructs(text) or _KNOWS_NOT.search(text):
         return []
-    return [sentence for sentence in sentences(text) if not asks(sentence)]
+    parts = sentences(text)
+    asking = any(map(asks, parts))  # "… where it is. Anyone?": what is left open before is asked too
+    return [part for part in parts if not asks(part) and not (asking and _OPEN.search(part))]
 
 
 def kinds(text: str) -> frozenset[str]:
