@@ -10,6 +10,7 @@ import pytest
 from assistant_square import POSTS, Row, allow, indexed, write_posts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lance.file import LanceFileReader
 
 from townsquare import receipts
 from townsquare.consent.grants import Grant, add_grant
@@ -127,7 +128,7 @@ def test_found_or_honestly_nothing(square: Square, question: str, expected: list
     assert found(square, question) == expected
 
 
-def test_erase_leaves_no_trace_in_rows_versions_or_dictionary(square: Square) -> None:
+def test_erase_leaves_no_trace_in_rows_or_versions(square: Square) -> None:
     secret: Row = ("99", "zoe", "My zyzzyva collection opens at Harbour Bakery", None, WHEN)
     indexed(square, [*POSTS, secret])
     gone, texts = frozenset({"table:99"}), [secret[2]]
@@ -139,6 +140,26 @@ def test_erase_leaves_no_trace_in_rows_versions_or_dictionary(square: Square) ->
     assert len(lance.dataset(index.path(square)).versions()) == 1
     assert found(square, "When does Harbour Bakery open?")[0] == "table:3"
     assert copies.erase(square, gone) == {"index": 0}
+
+
+def dictionary(square: Square) -> list[tuple[int, bytes]]:
+    """(how many words, the compressed dictionary) of each full-text index on disk, read by its own format.
+
+    A search of the bytes proves nothing here: the words are packed letter by letter.
+    """
+    files = sorted(index.path(square).rglob("*tokens.lance"))
+    tables = [LanceFileReader(str(path)).read_all().to_table() for path in files]
+    return [(t["_token_next_id"][0].as_py(), t["_token_fst_bytes"][0].as_py()) for t in tables]
+
+
+def test_after_erasing_the_dictionary_is_that_of_a_square_that_never_had_the_post(tmp_path: Path) -> None:
+    secret: Row = ("99", "zoe", "My zyzzyva collection opens at Harbour Bakery", None, WHEN)
+    had, never = Square.create(tmp_path / "a" / "square"), Square.create(tmp_path / "b" / "square")
+    indexed(had, [*POSTS, secret])
+    indexed(never, POSTS)
+    assert dictionary(had) != dictionary(never)
+    copies.erase(had, frozenset({"table:99"}))
+    assert dictionary(had) == dictionary(never)
 
 
 def test_find_sees_an_old_version_and_a_text_under_another_uid(square: Square) -> None:
