@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from townsquare.square import Square
+
+settings.register_profile("townsquare", deadline=None)  # no test asserts on time
+settings.load_profile("townsquare")
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 

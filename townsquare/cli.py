@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
+from townsquare.cli_records import HERE, JsonOption, ReplaceOption, SquareOption, echo_json, grant_app, ledger_app
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import TownsquareError
 from townsquare.evaluate.config import EvaluateConfig
+from townsquare.export.config import ExportConfig
 from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
-from townsquare.model.config import ExportConfig
 from townsquare.options import with_options
 from townsquare.receipts import Receipt
 from townsquare.report.config import ReportConfig
 from townsquare.serve.config import IndexConfig, ServeConfig
-from townsquare.square import Square
+from townsquare.square import Square, make_config
 from townsquare.takedown.config import TakedownConfig
 from townsquare.tokens.config import TokensConfig
 from townsquare.town.config import TownConfig
 from townsquare.train.config import TrainConfig
 
+STOPPED_BY_HAND = 130
+
+
+FLOW = (
+    "init", "grant", "town", "ingest", "takedown", "curate", "tokens", "train", "export", "index", "evaluate",
+    "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+)  # fmt: skip
+
+
+class Flow(TyperGroup):
+    """Commands in the order in which data flows; a person's mistake ends in a message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=FLOW.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TownsquareError as error:
+            console = Console(stderr=True, highlight=False)
+            console.print(f"[bold red]{type(error).__name__}[/] ", end="")
+            console.print(str(error), markup=False)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. What was finished is kept: run the same command again to go on.", err=True)
+            ctx.exit(STOPPED_BY_HAND)
+
+
 app = typer.Typer(
     name="townsquare",
+    cls=Flow,
     help="From a social network's posts to a chat assistant that its owner can account for.\n\n"
     "A square is a folder. Go through the commands from top to bottom: posts come in under a grant, "
     "are curated, trained on, and answered from with citations; a takedown reaches every copy.\n\n"
@@ -37,24 +67,34 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-grant_app = typer.Typer(no_args_is_help=True, help="Say who allows which posts, for what, until when.")
+takedown_app = typer.Typer()
 fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
-ledger_app = typer.Typer(no_args_is_help=True, help="Read and check the hash-chained record.")
-
-SquareOption = Annotated[Path, typer.Option("--square", "-s", envvar="TOWNSQUARE_SQUARE", help="The square's folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Make it anew though inputs or settings changed since.")]
-HERE = Path()
 
 
-def finish(receipt: Receipt, as_json: bool) -> None:
-    """Print a receipt, for a person or for a program."""
+def finish(square: Square, receipt: Receipt, as_json: bool) -> None:
+    """Record a receipt in the ledger and print it, for a person or for a program."""
+    from townsquare.ledger import Ledger
+    from townsquare.show import show_receipt
+
+    with Ledger.open(square) as ledger:
+        ledger.catch_up(square)
     if as_json:
-        typer.echo(json.dumps(receipt.to_json(), indent=2, ensure_ascii=False))
+        echo_json(receipt.to_json())
     else:
-        from townsquare.show import show_receipt
-
         show_receipt(receipt, Console())
+
+
+def add_stage(name: str, config: type, module: str, text: str) -> None:
+    """One command for a stage: options from its config, then its run(), then its receipt."""
+
+    @with_options(config)
+    def command(
+        square: SquareOption = HERE, replace: ReplaceOption = False, as_json: JsonOption = False, *, settings: Any
+    ) -> None:
+        place = Square.open(square, replace=replace)
+        finish(place, importlib.import_module(module).run(place, place.config(name, config, **settings)), as_json)
+
+    app.command(name, help=text)(command)
 
 
 @app.command()
@@ -67,19 +107,262 @@ def init(folder: Annotated[Path, typer.Argument(help="The folder to make into a 
     typer.echo(f"{square.root} is a square. Next: cd {folder} && townsquare grant add --help")
 
 
-@app.command()
-@with_options(TownConfig)
-def town(
-    square: SquareOption = HERE, replace: ReplaceOption = False, as_json: JsonOption = False, *, settings: Any
-) -> None:
-    """Make a synthetic community with known truth, as files in real source formats.
+add_stage(
+    "town",
+    TownConfig,
+    "townsquare.town.run",
+    "Make a synthetic community with known truth, as files in real source formats.\n\n"
+    "Example: townsquare town --posts 20000",
+)
+app.add_typer(grant_app, name="grant")
 
-    Example: townsquare town --posts 20000
+
+@app.command()
+@with_options(IngestConfig, leave_out=("paths",))
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders: archives, API files, CSV, JSONL, Parquet.")],
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Read posts and events into the square. What is neither is quarantined with a reason.
+
+    Examples: townsquare ingest twitter-2026.zip
+
+    townsquare ingest senators.tar.gz --column text=Text --column created_at=Datetime --author-from file
     """
-    from townsquare.town.run import run
+    from townsquare.ingest.run import run
+
+    place = Square.open(square, replace=replace)
+    finish(place, run(place, place.config("ingest", IngestConfig, paths=tuple(paths), **settings)), as_json)
+
+
+app.add_typer(takedown_app, name="takedown")
+
+
+@takedown_app.callback(invoke_without_command=True)
+@with_options(TakedownConfig)
+def takedown(
+    context: typer.Context, square: SquareOption = HERE, as_json: JsonOption = False, *, settings: Any
+) -> None:
+    """Take posts or authors out of every copy, scan every copy, and record the proof.
+
+    Without targets, the events that ingest brought are applied. It is not unlearning: models that
+    learned from a post keep traces until they are trained anew, and are named.
+
+    Examples: townsquare takedown --author @someone
+
+    townsquare takedown --post x:1626922779105759235
+
+    townsquare takedown prove
+    """
+    from townsquare.takedown.run import run
+
+    if context.invoked_subcommand is None:
+        place = Square.open(square)
+        finish(place, run(place, make_config(TakedownConfig, settings)), as_json)
+
+
+@takedown_app.command("prove")
+def takedown_prove(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
+    """Search every copy for every removed post again. Fails, naming the place, if any is found.
+
+    Example: townsquare takedown prove
+    """
+    from townsquare.show import show_results
+    from townsquare.takedown.run import prove
+
+    left = prove(Square.open(square))
+    if as_json:
+        echo_json({"left": left})
+    else:
+        show_results("takedown prove", {"removed posts left": left}, Console())
+
+
+add_stage(
+    "curate",
+    CurateConfig,
+    "townsquare.curate.run",
+    "Make the corpus: documents, conversations and preference pairs, with a reason for every post left out.\n\n"
+    "Example: townsquare curate --languages en",
+)
+add_stage(
+    "tokens",
+    TokensConfig,
+    "townsquare.tokens.run",
+    "Train the vocabulary, or take a base model's, and write the corpus as shards of token ids.\n\n"
+    "Examples: townsquare tokens --vocabulary-size 8192\n\ntownsquare tokens --base SmolLM2-135M-Instruct.gguf",
+)
+add_stage(
+    "train",
+    TrainConfig,
+    "townsquare.train.run",
+    "Train a model from scratch, or go on from a run or a base. Stopped at any moment, it resumes exactly.\n\n"
+    "Examples: townsquare train --name base --size 6M\n\n"
+    "townsquare train --name chat --objective tune --start-from base\n\n"
+    "townsquare train --name chat --objective tune --base path/to/huggingface-folder",
+)
+add_stage(
+    "export",
+    ExportConfig,
+    "townsquare.export.run",
+    "Write a run's model as a Hugging Face folder and a GGUF file, with its card.\n\n"
+    "Example: townsquare export --run chat",
+)
+add_stage(
+    "index",
+    IndexConfig,
+    "townsquare.serve.run",
+    "Index the posts that may be retrieved.\n\nExample: townsquare index",
+)
+add_stage(
+    "evaluate",
+    EvaluateConfig,
+    "townsquare.evaluate.run",
+    "Score an exported model: bits per byte and, in a town, answers against the truth.\n\n"
+    "Example: townsquare evaluate --model chat --questions 50",
+)
+
+
+@app.command()
+@with_options(ServeConfig, leave_out=("host", "port"))
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    square: SquareOption = HERE,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Ask the assistant one question; the answer comes with the posts it rests on.
+
+    Example: townsquare ask "When does the ferry leave on Sunday?"
+    """
+    from townsquare.serve import terminal
 
     place = Square.open(square)
-    finish(run(place, place.config("town", TownConfig, **settings), replace=replace), as_json)
+    answer = terminal.ask(place, place.config("serve", ServeConfig, **settings), question)
+    if as_json:
+        echo_json(answer.to_json())
+    else:
+        terminal.show_answer(answer, Console())
 
 
-app.add_typer(grant_app, name="grant")
+@app.command()
+@with_options(ServeConfig, leave_out=("host", "port"))
+def chat(square: SquareOption = HERE, *, settings: Any) -> None:
+    """Talk with the assistant on the terminal.
+
+    Example: townsquare chat --model chat
+    """
+    from townsquare.serve import terminal
+
+    place = Square.open(square)
+    terminal.chat(place, place.config("serve", ServeConfig, **settings))
+
+
+@app.command()
+@with_options(ServeConfig)
+def serve(square: SquareOption = HERE, *, settings: Any) -> None:
+    """Serve the chat page at / and an OpenAI-compatible API at /v1.
+
+    Examples: townsquare serve --port 8000
+
+    townsquare serve --engine http://gpu-host:8000/v1 --model my-model
+    """
+    from townsquare.serve.server import serve as run
+
+    place = Square.open(square)
+    run(place, place.config("serve", ServeConfig, **settings))
+
+
+app.add_typer(fleet_app, name="fleet")
+
+
+@fleet_app.command("estimate")
+@with_options(EstimateConfig)
+def fleet_estimate(
+    square: SquareOption = HERE, replace: ReplaceOption = False, as_json: JsonOption = False, *, settings: Any
+) -> None:
+    """Estimate memory, time, GPU-hours and cost of a training run on a fleet. Needs no GPU.
+
+    Example: townsquare fleet estimate --gpus 10000
+    """
+    from townsquare.fleet.run import run
+
+    place = Square.open(square, replace=replace)
+    finish(place, run(place, place.config("fleet", EstimateConfig, **settings)), as_json)
+
+
+@fleet_app.command("validate")
+@with_options(ValidateConfig)
+def fleet_validate(as_json: JsonOption = False, *, settings: Any) -> None:
+    """Hold the estimate to published runs (a CSV of them), and print its errors.
+
+    Example: townsquare fleet validate --runs runs_mfu.csv
+    """
+    from townsquare.fleet.validate import validate
+    from townsquare.show import show_results
+
+    results = validate(make_config(ValidateConfig, settings))
+    if as_json:
+        echo_json(results)
+    else:
+        show_results("fleet validate", results, Console())
+
+
+app.add_typer(ledger_app, name="ledger")
+
+
+@app.command()
+@with_options(ReportConfig)
+def report(square: SquareOption = HERE, as_json: JsonOption = False, *, settings: Any) -> None:
+    """Write report.html, one self-contained page: funnel, curves, scores, proof, estimate, receipts.
+
+    Example: townsquare report
+    """
+    from townsquare.report.run import run
+
+    place = Square.open(square, replace=True)
+    finish(place, run(place, make_config(ReportConfig, settings)), as_json)
+
+
+@app.command()
+def status(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
+    """Show where the square stands: what has run, what is stale, and what to run next.
+
+    Example: townsquare status
+    """
+    from townsquare import show
+    from townsquare import status as standing
+
+    place = Square.open(square)
+    if as_json:
+        echo_json(standing.to_json(place))
+    else:
+        show.show_status(place, Console())
+
+
+@app.command()
+def demo(
+    square: Annotated[Path, typer.Option("--square", "-s", help="Where to make the demo's square.")] = Path(
+        "demo-square"
+    ),
+) -> None:
+    """The whole story in a few minutes: a synthetic town in, an assistant that cites out, an author taken down.
+
+    Run again, it skips what is done; stopped, it goes on.
+    """
+    from townsquare.demo import demo as run
+
+    run(square, Console())
+
+
+def main() -> None:
+    """The `townsquare` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

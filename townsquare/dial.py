@@ -16,6 +16,7 @@ HEAD_DIM = 64
 ASPECT = 64  # width per layer
 SEQUENCE_LENGTH_SMALL, SEQUENCE_LENGTH_LARGE = 256, 2048
 SMALL_PARAMETERS = 50_000_000
+MANY_GPUS_PARAMETERS = 10_000_000_000
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -132,10 +133,12 @@ def dial_for(
 
 def _shape(budget: int) -> tuple[int, int]:
     """Layers and width nearest to the budget, at 12 layers width² and a width of 64 a layer or a little off it."""
+    # Models that take many GPUs are divided among them: heads in eights and layers in fours leave equal parts.
+    heads_by, layers_by = (8, 4) if budget > MANY_GPUS_PARAMETERS else (1, 1)
     choices = [
         (layers, heads * HEAD_DIM)
-        for layers in range(2, 129)
-        for heads in range(2, 257)
+        for layers in range(max(layers_by, 2), 209, layers_by)
+        for heads in range(max(heads_by, 2), 313, heads_by)
         if 0.75 <= heads * HEAD_DIM / (ASPECT * layers) <= 1.5
     ]
     best = min(choices, key=lambda shape: (abs(12 * shape[0] * shape[1] ** 2 - budget), shape))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import resource
 import sys
 import time
@@ -104,7 +105,7 @@ def sha256_of(path: Path) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+            digest.update(os.fsencode(file.relative_to(path).as_posix()) + b"\0")
         with file.open("rb") as handle:
             for block in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(block)
@@ -118,12 +119,12 @@ def receipt_path(square: Square, stage: str, name: str | None = None) -> Path:
 def read(square: Square, stage: str, name: str | None = None) -> Receipt | None:
     """The receipt of a stage (and of one named output of it), or None."""
     path = receipt_path(square, stage, name)
-    return _load(path) if path.is_file() else None
+    return load(path) if path.is_file() else None
 
 
 def read_all(square: Square, stage: str | None = None) -> list[Receipt]:
     """Every receipt in the square, or those of one stage, by file name."""
-    found = [_load(path) for path in sorted(square.receipts.glob("*.json"))]
+    found = [load(path) for path in sorted(square.receipts.glob("*.json"))]
     return [receipt for receipt in found if stage is None or receipt.stage == stage]
 
 
@@ -145,10 +146,18 @@ def as_input(receipt: Receipt) -> Input:
     return Input(f"{receipt.stage}-{receipt.name}" if receipt.name else receipt.stage, receipt.fingerprint)
 
 
-def _load(path: Path) -> Receipt:
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["inputs"] = tuple(Input(**item) for item in record["inputs"])
-    return Receipt(**record)
+def load(path: Path) -> Receipt:
+    """A receipt from its file. Raises StaleError when it cannot be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["inputs"] = tuple(Input(**item) for item in record["inputs"])
+        return Receipt(**record)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StaleError(
+            f"a receipt cannot be read: {error}",
+            place=str(path),
+            remedy="It was altered, or written by another version. Remove it and run its stage again.",
+        ) from error
 
 
 @contextmanager
@@ -172,7 +181,7 @@ def stage(
     settings = plain(config)
     fingerprint = fingerprint_of(stage, inputs, settings)
     holder = f"{stage} {name}" if name else stage
-    with square.lock(holder), disk_errors_explained(square.root):
+    with disk_errors_explained(square.root), square.lock(holder):
         before = read(square, stage, name) if keep else None
         if before is not None and before.fingerprint != fingerprint and not square.replace:
             raise StaleError(

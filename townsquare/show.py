@@ -1,13 +1,20 @@
-"""How a receipt looks on a terminal: what went in, what came out, how long it took."""
+"""How receipts, grants, the ledger and a square's standing look on a terminal."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from townsquare import status
 from townsquare.receipts import Receipt
+from townsquare.square import Square
+
+if TYPE_CHECKING:
+    from townsquare.consent.grants import Grant
+    from townsquare.ledger import Entry
 
 MANY = 12  # reasons shown before the rest is summed up
 
@@ -16,9 +23,7 @@ def show_receipt(receipt: Receipt, console: Console) -> None:
     """Print one stage's receipt as a small table."""
     title = f"{receipt.stage} {receipt.name}" if receipt.name else receipt.stage
     state = "as before, nothing to do" if receipt.skipped else f"{receipt.seconds:,.1f} s"
-    table = Table(title=f"{title}: {state}", title_justify="left", show_header=False, box=None, padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    table = _plain_table(f"{title}: {state}")
     for name, value in {**receipt.counts, **receipt.results}.items():
         if name not in ("outputs", "curve"):
             for label, text in _rows(name, value):
@@ -26,6 +31,60 @@ def show_receipt(receipt: Receipt, console: Console) -> None:
     table.add_row("memory", f"{receipt.peak_memory_bytes / 1e6:,.0f} MB at its peak")
     table.add_row("fingerprint", receipt.fingerprint[:16])
     console.print(table)
+
+
+def show_results(title: str, results: Mapping[str, Any], console: Console) -> None:
+    """Print named figures as a small table."""
+    table = _plain_table(title)
+    for name, value in results.items():
+        for label, text in _rows(name, value):
+            table.add_row(label, text)
+    console.print(table)
+
+
+def show_grants(grants: Sequence[Grant], console: Console) -> None:
+    """Print every grant, one a row."""
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("id", "grantor", "grantee", "purposes", "covers", "visibilities", "until"):
+        table.add_column(heading, overflow="fold")
+    for grant in grants:
+        until = "revoked" if grant.revoked else grant.ends or "open"
+        covers = ", ".join([*grant.sources, *grant.networks, *grant.authors])
+        row = (grant.id, grant.grantor, grant.grantee, ", ".join(grant.purposes), covers)
+        table.add_row(*row, ", ".join(grant.visibilities), until)
+    console.print(table if grants else "No grant yet: nothing may be used. See: townsquare grant add --help")
+
+
+def show_entries(entries: Sequence[Entry], console: Console) -> None:
+    """Print the ledger's rows."""
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("row", "at", "kind", "about", "hash"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        about = " ".join(str(entry.body[key]) for key in ("stage", "name", "id") if entry.body.get(key))
+        table.add_row(str(entry.seq), entry.at[:19], entry.kind, about, entry.hash[:16])
+    console.print(table)
+
+
+def show_status(square: Square, console: Console) -> None:
+    """Print where a square stands and what to run next."""
+    table = Table(title=str(square.root), title_justify="left", box=None, padding=(0, 2))
+    for heading, side in (("stage", "left"), ("state", "left"), ("seconds", "right"), ("fingerprint", "left")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for standing in status.standings(square):
+        receipt = standing.receipt
+        name = f"{receipt.stage} {receipt.name}" if receipt.name else receipt.stage
+        state = "stale: other " + ", ".join(standing.stale) if standing.stale else "done"
+        table.add_row(name, state, f"{receipt.seconds:,.1f}", receipt.fingerprint[:16])
+    console.print(table)
+    console.print(f"Next: {status.next_command(square)}", highlight=False)
+
+
+def _plain_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    return table
 
 
 def _rows(name: str, value: Any) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import time
 import tomllib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ class Square:
             )
         try:
             settings = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(
                 f"{CONFIG_NAME} does not parse: {error}", place=str(config), remedy="Mend or empty the file."
             ) from error
@@ -175,7 +175,7 @@ def make_config(cls: type[ConfigT], values: dict[str, Any], *, place: str | None
     Raises ConfigError naming the key, the value and what was expected.
     """
     hints = typing.get_type_hints(cls)
-    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
@@ -185,49 +185,100 @@ def make_config(cls: type[ConfigT], values: dict[str, Any], *, place: str | None
                 remedy="Settings are: " + ", ".join(sorted(fields)),
             )
         checked[key] = _coerce(key, value, hints[key], place)
+    for name, field in fields.items():
+        if name not in checked and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(
+                f"the setting `{name}` is missing", place=place, remedy=f"Give it {_expected(hints[name])}."
+            )
     return cls(**checked)
 
 
+_NO = object()
+
+
 def _coerce(key: str, value: Any, hint: Any, place: str | None) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for option in options:
-        origin = typing.get_origin(option) or option
+    for option in _options(hint):
+        found = _as(value, option)
+        if found is not _NO:
+            return found
+    raise ConfigError(f"`{key}` cannot be {value!r}", place=place, remedy=f"Give it {_expected(hint)}.")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _as(value: Any, option: Any) -> Any:
+    """The value as the type `option`, or _NO where it is none."""
+    origin = typing.get_origin(option) or option
+    if origin is typing.Literal:
+        fits = any(value == word and type(value) is type(word) for word in typing.get_args(option))
+        return value if fits else _NO
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return _as_tuple(value, typing.get_args(option))
+    if origin in (int, float) and isinstance(value, bool):
+        return _NO
+    if origin is float and isinstance(value, int):
+        return float(value)
+    if origin is Path and isinstance(value, str):
+        return Path(value)
+    return value if isinstance(value, origin) else _NO
+
+
+def _as_tuple(values: Sequence[Any], kinds: tuple[Any, ...]) -> Any:
+    kinds = kinds[:1] * len(values) if kinds[1:] == (...,) else kinds
+    found = tuple(_as(value, kind) for value, kind in zip(values, kinds, strict=False))
+    return _NO if len(values) != len(kinds) or any(item is _NO for item in found) else found
+
+
+_IN_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path, as text"}
+
+
+def _expected(hint: Any) -> str:
+    words = []
+    for option in _options(hint):
+        origin, arguments = typing.get_origin(option) or option, typing.get_args(option)
         if origin is typing.Literal:
-            if value in typing.get_args(option):
-                return value
-        elif origin is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        elif origin is Path and isinstance(value, str):
-            return Path(value)
-        elif origin is tuple and isinstance(value, list):
-            return tuple(value)
-        elif isinstance(value, origin) and not (origin in (int, float) and isinstance(value, bool)):
-            return value
-    names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
-    raise ConfigError(f"`{key}` cannot be {value!r}", place=place, remedy=f"Give it {names.replace('typing.', '')}.")
+            words.append("one of " + ", ".join(map(repr, arguments)))
+        elif origin is tuple:
+            words.append(f"a list, each {_expected(arguments[0])}")
+        elif option is not types.NoneType:
+            words.append(_IN_WORDS.get(origin, str(getattr(origin, "__name__", origin))))
+    return " or ".join(words)
 
 
 @contextmanager
 def disk_errors_explained(place: Path | str) -> Iterator[None]:
-    """Turn a full or read-only disk into a StorageError that names the place."""
+    """Turn a full or read-only disk, or a limit on file sizes, into a StorageError that names the place."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         # Lance and Arrow wrap the system's error in their own, with the number only in its text.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
-        if not full and error.errno != errno.EROFS:
+        said = next((how for how, signs in _DISK_SIGNS.items() if _shows(error, signs)), None)
+        if said is None:
             raise
         raise StorageError(
-            "the disk is full" if full else "the disk is read-only",
+            said,
             place=str(place),
             remedy="Free some space and run the same command again; finished work is kept.",
         ) from error
 
 
+_DISK_SIGNS: dict[str, tuple[int | str, ...]] = {
+    "the disk is full": (errno.ENOSPC, errno.EDQUOT, "No space left on device", "Disk quota exceeded"),
+    "a file grew past the limit for this process": (errno.EFBIG, "File too large"),
+    "the disk is read-only": (errno.EROFS, "Read-only file system"),
+}
+
+
+def _shows(error: Exception, signs: tuple[int | str, ...]) -> bool:
+    return any(sign in str(error) if isinstance(sign, str) else getattr(error, "errno", None) == sign for sign in signs)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` so that a reader, or a crash, sees the old file or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:

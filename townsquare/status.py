@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Any
 
 from townsquare import receipts
+from townsquare.consent.grants import grants_input, read_grants
+from townsquare.ledger.chain import ledger_file
 from townsquare.receipts import Receipt
 from townsquare.square import Square
 
@@ -39,6 +42,8 @@ def standings(square: Square) -> list[Standing]:
     now = {receipts.as_input(r).name: r.fingerprint for r in found}
     ingests = sorted(r.fingerprint for r in found if r.stage == "ingest")
     now["posts"] = hashlib.sha256("\n".join(ingests).encode()).hexdigest()
+    if ledger_file(square).is_file():
+        now["grants"] = grants_input(square).sha256
     stale_names: set[str] = set()
     result: list[Standing] = []
     for receipt in sorted(found, key=_place):
@@ -58,7 +63,34 @@ def _place(receipt: Receipt) -> tuple[int, int, str]:
     return order, 0 if receipt.config.get("start_from") is None else 1, receipt.name or ""
 
 
-def missing(square: Square) -> list[str]:
-    """The main stages without a receipt, in the flow's order."""
+NEXT = {
+    "grants": "townsquare grant add --help",
+    "ingest": "townsquare ingest PATH",
+    "curate": "townsquare curate",
+    "tokens": "townsquare tokens",
+    "train": "townsquare train",
+    "export": "townsquare export --run NAME",
+    "index": "townsquare index",
+}
+"""The main stages in the flow's order, each with its command."""
+
+
+def next_command(square: Square) -> str:
+    """The command that takes the square on: the first main stage that is missing, or the first that is stale."""
     have = {receipt.stage for receipt in receipts.read_all(square)}
-    return [stage for stage in ("ingest", "curate", "tokens", "train", "export", "index") if stage not in have]
+    if read_grants(square):
+        have.add("grants")
+    for stage, command in NEXT.items():
+        if stage not in have:
+            return command
+    for standing in standings(square):
+        if standing.stale:
+            name = f" --name {standing.receipt.name}" if standing.receipt.stage == "train" else ""
+            return f"townsquare {standing.receipt.stage}{name} --replace"
+    return "townsquare ask, townsquare chat or townsquare serve"
+
+
+def to_json(square: Square) -> dict[str, Any]:
+    """The standing as plain values."""
+    rows = [{"stage": s.receipt.stage, "name": s.receipt.name, "stale": list(s.stale)} for s in standings(square)]
+    return {"square": str(square.root), "stages": rows, "next": next_command(square)}

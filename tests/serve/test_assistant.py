@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import tarfile
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from assistant_square import POSTS, Row, Says, allow, assistant, indexed, write_posts
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +18,6 @@ from townsquare.consent.grants import revoke_grant
 from townsquare.errors import StaleError
 from townsquare.ingest import tables
 from townsquare.model import chat
-from townsquare.records import EVENTS
 from townsquare.serve import live, retrieval
 from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.assistant import Assistant, question_of
@@ -36,8 +35,8 @@ OPEN = "When does Harbour Bakery open?"
 def hide(square: Square, *, post: str | None = None, author: str | None = None, kind: str | None = None) -> None:
     """Record an event and apply it, as a takedown does first; the index is left as it is."""
     targets = Targets((post,) if post else (), (author,) if author else ())
-    rows = event_rows(targets, TakedownConfig(kind=kind), "test")  # type: ignore[arg-type]
-    tables.upsert_events(square, pa.Table.from_pylist(list(rows), schema=EVENTS))
+    events = event_rows(targets, TakedownConfig(kind=kind), "test", dt.datetime.now(dt.UTC))  # type: ignore[arg-type]
+    tables.upsert_events(square, events)
     tables.apply_events(square)
 
 

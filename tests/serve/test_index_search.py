@@ -214,6 +214,11 @@ def test_times_and_sums_in_any_spelling_are_one_value() -> None:
     times = ["at 17:15", "5.15 pm", "quarter past five", "5:15"]
     assert {meaning.values(text, frozenset({"time"})) for text in times} == {frozenset({"time 315"})}
     assert {meaning.values(t, frozenset({"time"})) for t in ("half past four", "16:30")} == {frozenset({"time 270"})}
+    assert {meaning.values(t, frozenset({"time"})) for t in ("opens at nine", "at 9 on Saturdays")} == {
+        frozenset({"time 540"})
+    }
+    assert meaning.kinds("at nine euros") & {"time"} == set()
+    assert all("score" in meaning.kinds(text) for text in ("beat us two to one", "3-1", "won 2 to 0", "one all"))
     assert meaning.values("quarter to six", frozenset({"time"})) == {"time 345"}
     sums = ["€3.20", "3.20 euros", "3 euros 20"]
     assert {meaning.values(text, frozenset({"money"})) for text in sums} == {frozenset({"money 3.20"})}

@@ -36,12 +36,14 @@ class OptOuts:
 def opt_outs(events: pa.Table, purpose: str) -> OptOuts:
     """Fold opt_out and opt_in events (records.EVENTS), by time, into who is out for a purpose now.
 
-    An event without a time counts as earliest; at the same moment the opt-out wins.
+    An event without a time counts as earliest; at the same moment the opt-out wins. Who opts out of
+    training is out for tuning too: lists of opt-outs know no other word for learning.
     """
+    scopes = ["all", purpose, *(["train"] if purpose == "tune" else [])]
     rows = (
         pl.DataFrame(pl.from_arrow(events.select(["kind", "target_uid", "target_author", "scope", "event_at"])))
         .filter(pl.col("kind").is_in(["opt_out", "opt_in"]))
-        .filter(pl.col("scope").fill_null("all").is_in(["all", purpose]))
+        .filter(pl.col("scope").fill_null("all").is_in(scopes))
         .with_columns(pl.col("kind").eq("opt_out").alias("out"))
         .sort(["event_at", "out"], nulls_last=False)
     )
@@ -56,7 +58,8 @@ def refusals(posts: pa.Table, *, grants: Sequence[Grant], opted_out: OptOuts, pu
     """For each row the first reason why it may not be used for `purpose`, or null where it may.
 
     `posts` has at least COLUMNS of records.POSTS. Reasons, in the order in which they speak: deleted,
-    suppressed, no_grant, not_public, withheld, opted_out, denied_by_author, repost, truncated.
+    suppressed, no_grant, not_public, withheld, opted_out, unknown_original; and for train and tune
+    denied_by_author, repost, truncated.
     """
     frame = pl.DataFrame(pl.from_arrow(posts.select(list(COLUMNS))))
     spoken = pl.coalesce(
@@ -90,10 +93,12 @@ def _rules(grants: Sequence[Grant], opted_out: OptOuts, purpose: str, at: dt.dat
             author.is_in(sorted(opted_out.authors)).fill_null(False) | pl.col("uid").is_in(sorted(opted_out.posts)),
         ),
     ]
+    # A repost whose original is unknown carries words of somebody whose takedown could not find it.
+    rules.append(("unknown_original", pl.col("repost_of").is_null() & pl.col("repost_of_author").is_not_null()))
     if purpose in LEARNING:
         rules += [
             ("denied_by_author", pl.col("consent_intent").fill_null("undefined") == "deny"),
-            ("repost", pl.col("repost_of").is_not_null() | pl.col("repost_of_author").is_not_null()),
+            ("repost", pl.col("repost_of").is_not_null()),
             ("truncated", pl.col("text_status").is_in(["truncated", "missing"])),
         ]
     return rules

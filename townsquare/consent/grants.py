@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from townsquare.consent.config import GrantConfig
 from townsquare.errors import ConfigError, InputError
 from townsquare.ledger import Ledger
 from townsquare.receipts import Input
@@ -19,6 +20,14 @@ from townsquare.records import NETWORKS, PURPOSES, VISIBILITIES
 from townsquare.square import Square, make_config
 
 ANY = "*"
+PLURALS = {
+    "purpose": "purposes",
+    "source": "sources",
+    "network": "networks",
+    "author": "authors",
+    "visibility": "visibilities",
+    "terms": "terms_document",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +76,25 @@ class Grant:
             )
         for field in ("starts", "ends"):
             value = getattr(self, field)
-            try:
-                dt.date.fromisoformat(value or "2000-01-01")
-            except ValueError:
-                raise ConfigError(f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31.") from None
+            # One way of writing only, so that dates compare as text and a grant reads the same to everyone.
+            if value is not None and not _is_date(value):
+                raise ConfigError(f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31.")
+        if self.starts and self.ends and self.starts > self.ends:
+            raise ConfigError(
+                f"grant {self.id} ends ({self.ends}) before it starts ({self.starts})", remedy="Mend them."
+            )
 
     def live(self, at: dt.date) -> bool:
         """Whether it holds on that day."""
         day = at.isoformat()
         return not self.revoked and (self.starts or day) <= day <= (self.ends or day)
+
+
+def _is_date(value: str) -> bool:
+    try:
+        return dt.date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
 
 
 def _only(field: str, values: Sequence[str], known: Sequence[str]) -> None:
@@ -84,20 +103,36 @@ def _only(field: str, values: Sequence[str], known: Sequence[str]) -> None:
             raise ConfigError(f"{field} cannot hold {value!r}", remedy="Known: " + ", ".join(known))
 
 
+def from_config(config: GrantConfig) -> list[Grant]:
+    """The grants that a command names: those of its file, or the one that its options spell.
+
+    Without an id, one is made from the content, so that the same grant again is the same. Raises
+    ConfigError for a missing part, InputError for a file that cannot be read.
+    """
+    if config.file is not None:
+        return grants_from_toml(config.file)
+    values = {PLURALS.get(key, key): value for key, value in dataclasses.asdict(config).items() if value}
+    for part in ("grantor", "grantee"):
+        if part not in values:
+            raise ConfigError(f"the grant has no {part}", remedy=f"Add --{part} NAME, or --file GRANTS.toml.")
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    grant = Grant(**({"id": f"g-{digest[:8]}", "purposes": ()} | values))
+    return [with_terms(grant, Path())]
+
+
 def add_grant(square: Square, grant: Grant) -> Grant:
     """Record a grant. The same grant again changes nothing; another under the same id raises ConfigError."""
-    existing = {g.id: g for g in read_grants(square)}
-    if grant.id in existing:
-        if dataclasses.replace(existing[grant.id], revoked=False) == grant and not existing[grant.id].revoked:
-            return grant
+    body = dataclasses.asdict(grant)
+    del body["revoked"]
+    with Ledger.open(square) as ledger:
+        entry = ledger.append("grant_added", body, key=f"grant_added:{grant.id}")
+    if _from_dict(entry.body) != grant:
         raise ConfigError(
             f"there is a grant {grant.id} already, and it says something else",
             remedy="Give the new one another --id; revoke the old one with: townsquare grant revoke " + grant.id,
         )
-    body = dataclasses.asdict(grant)
-    del body["revoked"]
-    with Ledger.open(square) as ledger:
-        ledger.append("grant_added", body, key=f"grant_added:{grant.id}")
+    if any(known.id == grant.id and known.revoked for known in read_grants(square)):
+        raise ConfigError(f"the grant {grant.id} was revoked, and stays so", remedy="Give the new one another --id.")
     return grant
 
 
@@ -111,9 +146,10 @@ def revoke_grant(square: Square, grant_id: str) -> None:
 
 
 def read_grants(square: Square) -> list[Grant]:
-    """Every grant ever added, in order, revoked ones marked."""
+    """Every grant ever added, in order, revoked ones marked. Raises ProofError when the ledger was altered."""
     grants: dict[str, Grant] = {}
     with Ledger.open(square) as ledger:
+        ledger.verify()  # a row put in by hand must not open the gate
         for entry in ledger.entries():
             if entry.kind == "grant_added":
                 grants[entry.body["id"]] = _from_dict(entry.body)
@@ -131,13 +167,14 @@ def grants_input(square: Square) -> Input:
 def grants_from_toml(path: Path) -> list[Grant]:
     """Grants from a file of [[grant]] tables. A `terms_document` beside it is hashed. Raises InputError."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))["grant"]
-    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise InputError(
-            f"no grants can be read: {error}", place=str(path), remedy="Write one [[grant]] table each."
-        ) from error
-    grants = [_from_dict(table, place=str(path)) for table in tables]
-    return [with_terms(grant, path.parent) for grant in grants]
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("grant")
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"no grants can be read: {error}", place=str(path), remedy="Mend the file.") from error
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InputError("there are no grants in it", place=str(path), remedy="Write one [[grant]] table each.")
+    # TOML has dates of its own; a grant keeps them as text.
+    written = [{k: v.isoformat() if isinstance(v, dt.date) else v for k, v in table.items()} for table in tables]
+    return [with_terms(_from_dict(table, place=str(path)), path.parent) for table in written]
 
 
 def with_terms(grant: Grant, folder: Path) -> Grant:
@@ -145,9 +182,10 @@ def with_terms(grant: Grant, folder: Path) -> Grant:
     if grant.terms_document is None or grant.terms_sha256 is not None:
         return grant
     path = folder / grant.terms_document
-    if not path.is_file():
-        raise InputError("the terms document is not there", place=str(path), remedy="Mend the path.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError("the terms document cannot be read", place=str(path), remedy="Mend the path.") from error
     return dataclasses.replace(grant, terms_document=path.name, terms_sha256=digest)
 
 

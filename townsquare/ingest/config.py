@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,11 @@ class IngestConfig:
             raise ConfigError("there is nothing to ingest", remedy="Name a file or a folder.")
         if self.network not in NETWORKS:
             raise ConfigError(f"network cannot be {self.network!r}", remedy="Known: " + ", ".join(NETWORKS))
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
+            raise ConfigError(
+                f"name cannot be {self.name!r}",
+                remedy="Use letters, digits, dots, dashes: it names a file and a source.",
+            )
         for pair in self.column:
             if "=" not in pair:
                 raise ConfigError(f"column cannot be {pair!r}", remedy="Write FIELD=COLUMN, such as text=Body.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from townsquare.ingest import store
+from townsquare.ingest import held_back, store
 from townsquare.records import POSTS
 from townsquare.square import Square
 
@@ -24,10 +24,11 @@ FAMILIES = {
     "opt_out": ("opt_out", True),
     "opt_in": ("opt_out", False),
 }
-CHUNK = 5_000
+READS = ("uid", "network", "author_id", "repost_of", "edit_history")
+CHUNK = 50_000
 
 
-def _holding(events: pa.Table, target: str) -> pl.DataFrame:
+def holding(events: pa.Table, target: str) -> pl.DataFrame:
     """One row a held-back target: (target, state, event_id). `target` is target_uid or target_author."""
     columns = ["event_id", "kind", target, "scope", "reversible", "event_at"]
     frame = pl.DataFrame(pl.from_arrow(events.select(columns))).filter(pl.col(target).is_not_null())
@@ -53,40 +54,55 @@ def _holding(events: pa.Table, target: str) -> pl.DataFrame:
 
 
 def states(posts: pa.Table, events: pa.Table) -> pl.DataFrame:
-    """(uid, wanted, wanted_event) for every post; a repost goes with a deleted original."""
-    columns = ["uid", "network", "author_id", "repost_of"]
-    frame = pl.DataFrame(pl.from_arrow(posts.select(columns))).with_columns(
+    """(uid, wanted, wanted_event) for every post (columns READS).
+
+    A deleted version of an edited post takes all versions with it, and a repost shares its original's state.
+    """
+    frame = pl.DataFrame(pl.from_arrow(posts.select(list(READS)))).with_columns(
         pl.concat_str([pl.col("network"), pl.lit(":"), pl.col("author_id")]).alias("author")
     )
-    by_uid, by_author = _holding(events, "target_uid"), _holding(events, "target_author")
-    originals = by_uid.filter(pl.col("state") == "deleted")
-    found = []
-    for column, holding in (("uid", by_uid), ("author", by_author), ("repost_of", originals)):
-        hits = frame.join(holding, left_on=column, right_on="target", how="inner")
-        found.append(hits.select("uid", "state", "event_id"))
-    deleted_by_author = pl.concat(found).filter(pl.col("state") == "deleted").select("uid", "event_id")
-    orphans = frame.join(deleted_by_author, left_on="repost_of", right_on="uid", how="inner")
-    found.append(orphans.select("uid", pl.lit("deleted").alias("state"), "event_id"))
-    held = pl.concat(found).sort(["uid", "state", "event_id"]).unique("uid", keep="first", maintain_order=True)
+    by_uid, by_author = holding(events, "target_uid"), holding(events, "target_author")
+    versions = frame.select("uid", "edit_history").explode("edit_history", empty_as_null=True)
+    own = pl.concat(
+        [
+            _join(frame, "uid", by_uid),
+            _join(frame, "author", by_author),
+            _join(versions, "edit_history", by_uid.filter(pl.col("state") == "deleted")),
+        ]
+    )
+    # An original may be held back by an event that names it though it is not here, or by its author's.
+    originals = pl.concat([by_uid, _first(own).rename({"uid": "target"})])
+    reposts = frame.filter(pl.col("repost_of").is_not_null())
+    held = _first(pl.concat([own, _join(reposts, "repost_of", originals)]))
     return (
         frame.select("uid")
-        .join(held, on="uid", how="left")
+        .join(held, on="uid", how="left", maintain_order="left")
         .select("uid", pl.col("state").fill_null("live").alias("wanted"), pl.col("event_id").alias("wanted_event"))
     )
 
 
-def with_states(posts: pa.Table, events: pa.Table) -> pa.Table:
-    """The posts (records.POSTS) in the states that the events give them, deleted ones emptied."""
-    wanted = states(posts, events)
-    state, event = wanted["wanted"].to_arrow(), wanted["wanted_event"].to_arrow()
-    posts = _put(_put(posts, "state", state), "state_event_id", event)
+def _join(frame: pl.DataFrame, column: str, held: pl.DataFrame) -> pl.DataFrame:
+    return frame.join(held, left_on=column, right_on="target", how="inner").select("uid", "state", "event_id")
+
+
+def _first(held: pl.DataFrame) -> pl.DataFrame:
+    return held.sort(["uid", "state", "event_id"]).unique("uid", keep="first", maintain_order=True)
+
+
+def with_states(posts: pa.Table, wanted: pl.DataFrame) -> pa.Table:
+    """The posts (records.POSTS) in the states of `states`, deleted ones emptied.
+
+    What tells which source's row won, `text_status` among it, stays: a tombstone must lose and win as
+    its post would have, or the outcome hung on whether a deletion came before a better copy.
+    """
+    here = pl.DataFrame(pl.from_arrow(posts.select(["uid"]))).join(wanted, on="uid", how="left", maintain_order="left")
+    posts = _put(posts, "state", here["wanted"].to_arrow())
+    posts = _put(posts, "state_event_id", here["wanted_event"].to_arrow())
     gone = pa.compute.equal(posts["state"], "deleted")
     if pa.compute.any(gone).as_py():
         for name in store.CONTENT_COLUMNS:
             kind = POSTS.field(name).type
             posts = _put(posts, name, pa.compute.if_else(gone, pa.scalar(None, kind), posts[name]))
-        missing = pa.compute.if_else(gone, pa.scalar("missing"), posts["text_status"])
-        posts = _put(posts, "text_status", missing)
     return posts
 
 
@@ -96,18 +112,32 @@ def _put(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
 
 
 def apply(square: Square) -> dict[str, int]:
-    """Bring every stored post into the state that the stored events give it; returns how many changed to each."""
-    posts, events = store.dataset(square, "posts"), store.dataset(square, "events").to_table()
+    """Bring every stored post into the state that the stored events give it; returns how many changed to each.
+
+    Content that this takes away is physically there until `store.purge`, which is then due.
+    """
+    events = store.dataset(square, "events").to_table()
     if not len(events):
         return {}
-    now = posts.to_table(columns=["uid", "network", "author_id", "repost_of", "state", "state_event_id"])
-    frame = pl.DataFrame(pl.from_arrow(now.select(["uid", "state", "state_event_id"])))
-    changed = frame.join(states(now, events), on="uid").filter(
-        (pl.col("state") != pl.col("wanted")) | pl.col("state_event_id").ne_missing(pl.col("wanted_event"))
-    )
-    uids = changed["uid"].to_list()
-    for start in range(0, len(uids), CHUNK):
-        part = uids[start : start + CHUNK]
-        rows = posts.to_table(filter=pa.compute.field("uid").isin(part))
-        store.upsert(square, "posts", with_states(rows, events))
+    posts = store.dataset(square, "posts")  # stays at this version, so that offsets hold
+    now = posts.to_table(columns=[*READS, "state", "state_event_id"])
+    wanted = states(now, events)
+    frame = pl.DataFrame(pl.from_arrow(now.select(["uid", "state", "state_event_id"]))).with_row_index("offset")
+    differs = (pl.col("state") != pl.col("wanted")) | pl.col("state_event_id").ne_missing(pl.col("wanted_event"))
+    changed = frame.join(wanted, on="uid", maintain_order="left").filter(differs)
+    if (changed["wanted"] == "deleted").any():
+        store.mark_purge(square)
+    for part in changed.iter_slices(CHUNK):
+        rows = posts.take(part["offset"].to_list()).cast(POSTS)
+        store.upsert(square, "posts", with_states(rows, wanted))
+    held_back.blank(square, *gone(events, wanted))
     return dict(changed.group_by("wanted").len().sort("wanted").iter_rows())
+
+
+def gone(events: pa.Table, wanted: pl.DataFrame) -> tuple[set[str], set[str]]:
+    """Uids and authors whose content must be in no table: deleted posts, and what events name for good, here or not."""
+    uids, authors = (
+        set(holding(events, column).filter(pl.col("state") == "deleted")["target"])
+        for column in ("target_uid", "target_author")
+    )
+    return uids | set(wanted.filter(pl.col("wanted") == "deleted")["uid"]), authors

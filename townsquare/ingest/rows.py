@@ -54,10 +54,23 @@ def event(origin: Origin, place: Any, fields: dict[str, Any]) -> Item:
     return "event", {"event_id": digest, "scope": "all", **origin.at(place), **fields}
 
 
-def quarantine(origin: Origin, place: Any, reason: str, raw: str | bytes = "", **fields: Any) -> Item:
-    """An input that became neither. `reason` is short and fixed; `detail`, `uid` and `author_id` may follow."""
-    text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
-    row = {"reason": reason, "raw": sound(text[:RAW_CHARACTERS]) or None, **origin.at(place), **fields}
+def quarantine(origin: Origin, place: Any, reason: str, raw: Any = "", **fields: Any) -> Item:
+    """An input that became neither. `reason` is short and fixed; `detail`, `uid` and `author_id` may follow.
+
+    `raw` is the input as received, text or bytes; a JSON value that was decoded already is written anew.
+    """
+    if isinstance(raw, bytes):
+        raw = raw[: 4 * RAW_CHARACTERS].decode("utf-8", errors="replace")
+    elif not isinstance(raw, str):
+        raw = _as_json(raw)
+    row = {"reason": reason, "raw": sound(raw[:RAW_CHARACTERS]) or None, **origin.at(place), **fields}
     if row.get("detail"):
         row["detail"] = sound(str(row["detail"]))[:500]
     return "quarantine", row
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False)
+    except RecursionError:
+        return ""  # nested deeper than it can be written; the locator still says where it stands

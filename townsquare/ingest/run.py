@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from townsquare import receipts
@@ -18,14 +21,17 @@ from townsquare.ingest import events as event_states
 from townsquare.ingest import store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
+from townsquare.ingest.merging import merged
 from townsquare.ingest.rows import Item, Items, Origin, quarantine
 from townsquare.ingest.sources import BY_NAME, SOURCES, x_archive
+from townsquare.ingest.text import sound
 from townsquare.progress import Bar, progress
 from townsquare.receipts import Input, Receipt
 from townsquare.records import EVENTS, POSTS, QUARANTINE
 from townsquare.square import Square
 
 BATCH = 50_000
+NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 @dataclasses.dataclass
@@ -40,28 +46,34 @@ class Unit:
 
 def run(square: Square, config: IngestConfig) -> Receipt:
     """Read the paths into the square. Raises InputError when a path is of no known format or cannot be opened."""
-    known = [path for path in config.paths if path.exists()]
-    if len(known) < len(config.paths):
-        missing = next(path for path in config.paths if not path.exists())
-        raise InputError("there is no such file or folder", place=str(missing), remedy="Mend the path.")
-    digests = [Input(path.name, receipts.sha256_of(path)) for path in config.paths]
+    for path in config.paths:
+        if not path.exists():
+            raise InputError("there is no such file or folder", place=str(path), remedy="Mend the path.")
+    digests = [Input(sound(path.resolve().name), receipts.sha256_of(path)) for path in config.paths]
     together = hashlib.sha256("\n".join(sorted(i.sha256 for i in digests)).encode()).hexdigest()
-    name = config.name or f"{config.paths[0].resolve().stem}-{together[:8]}"
-    settings = dataclasses.replace(config, paths=tuple(Path(path.name) for path in config.paths), name=name)
-    with receipts.stage(square, "ingest", inputs=digests, config=settings, name=name, keep=not config.dry_run) as work:
+    name = config.name or f"{NOT_IN_NAMES.sub('-', config.paths[0].resolve().stem)[:60]}-{together[:8]}"
+    settings = dataclasses.replace(config, paths=tuple(Path(digest.name) for digest in digests), name=name)
+    with (
+        receipts.stage(square, "ingest", inputs=digests, config=settings, name=name, keep=not config.dry_run) as work,
+        ExitStack() as open_files,
+    ):
         if work.done:
             return work.done
-        tally = Tally()
-        units = [unit for path in config.paths for unit in _units(path, Origin(name, together, ""), config, tally)]
-        if not config.dry_run:
-            store.ensure(square)
+        tally, origin = Tally(), Origin(name, together, "")
+        sources = [
+            (path, _renamed(members(path, open_files), digest, digests))
+            for path, digest in zip(config.paths, digests, strict=True)
+        ]
+        units = [unit for path, found in sources for unit in _units(path, found, origin, config)]
         with progress(f"Ingesting {name}", None, "rows") as bar:
+            if not config.dry_run:
+                store.ensure(square)
             for batch in _batches(units, tally, bar):
                 if not config.dry_run:
                     _commit(square, batch)
         if not config.dry_run:
             tally.changed = event_states.apply(square)
-            if tally.changed.get("deleted"):
+            if store.purge_due(square):
                 store.purge(square)
         work.count(
             seen=tally.seen, kept=tally.kept, events=tally.events, quarantined=dict(sorted(tally.reasons.items()))
@@ -69,6 +81,16 @@ def run(square: Square, config: IngestConfig) -> Receipt:
         work.results.update(tally.results())
         work.results["outputs"] = {} if config.dry_run else {"rows": tally.digest()}
     return work.receipt
+
+
+def _renamed(found: list[Member], digest: Input, digests: list[Input]) -> list[Member]:
+    """Members named so that no two of an ingest share a name: rows are told apart by it."""
+    if len(digests) == 1:
+        return found
+    same = sum(other.name == digest.name for other in digests) > 1
+    prefix = f"{digest.sha256[:8]}/" if same else ""
+    folder = f"{digest.name}/" if len(found) > 1 or (found[:1] and found[0].name != digest.name) else ""
+    return [dataclasses.replace(member, name=f"{prefix}{folder}{member.name}") for member in found]
 
 
 class Tally:
@@ -116,24 +138,29 @@ class Tally:
         }
 
 
-def _units(path: Path, origin: Origin, config: IngestConfig, tally: Tally) -> Iterator[Unit]:
-    found = members(path)
+def _units(path: Path, found: list[Member], origin: Origin, config: IngestConfig) -> Iterator[Unit]:
     if not found:
         raise InputError("there is nothing in it", place=str(path), remedy="Give a file with posts.")
-    why = x_archive.detect_members(found) if config.format in (None, x_archive.NAME) and len(found) > 1 else None
+    why: str | None = None
+    if config.format == x_archive.NAME:
+        why = "it was named"
+    elif config.format is None and len(found) > 1:
+        why = x_archive.detect_members(found)
     if why is not None:
-        yield Unit(path.name, x_archive.read_archive(found, origin, config), x_archive.NAME, why)
+        items = _guarded(x_archive.read_archive(found, origin, config), origin, alone=True)
+        yield Unit(str(path.name), items, x_archive.NAME, why)
         return
     for member in found:
         here = dataclasses.replace(origin, member=member.name)
-        source, why = _source(member, config)
-        if source is not None and not member.unsafe:
-            yield Unit(member.name, _guarded(source, member, here, config, alone=len(found) == 1), source.NAME, why)
+        source, why = (None, member.unsafe) if member.unsafe else _source(member, config)
+        if source is not None:
+            items = _guarded(source.read(member, here, config), here, alone=len(found) == 1)
+            yield Unit(member.name, items, source.NAME, why)
         elif len(found) == 1:
-            raise _unknown(path, member, why)
+            raise _unknown(path, why)
         else:
             reason = "unsafe_member" if member.unsafe else "unknown_format"
-            yield Unit(member.name, iter([quarantine(here, 0, reason, detail=member.unsafe or why)]), "none", why)
+            yield Unit(member.name, iter([quarantine(here, 0, reason, detail=why)]), "none", why)
 
 
 def _source(member: Member, config: IngestConfig) -> tuple[ModuleType | None, str]:
@@ -152,19 +179,19 @@ def _source(member: Member, config: IngestConfig) -> tuple[ModuleType | None, st
     return None, f"it begins with {start[:40]!r}"
 
 
-def _unknown(path: Path, member: Member, why: str) -> InputError:
+def _unknown(path: Path, why: str) -> InputError:
     return InputError(
-        f"the format is not known: {member.unsafe or why}",
+        f"the format is not known: {why}",
         place=str(path),
         remedy="Formats are: " + ", ".join(BY_NAME) + ". Name one with --format, a table's columns with --column.",
     )
 
 
-def _guarded(source: ModuleType, member: Member, origin: Origin, config: IngestConfig, *, alone: bool) -> Items:
+def _guarded(items: Items, origin: Origin, *, alone: bool) -> Items:
     """A source's rows; a file that breaks off leaves what came before and a quarantine row, and stops no other."""
     number = 0
     try:
-        for item in source.read(member, origin, config):
+        for item in items:
             number += 1
             yield item
     except InputError as error:
@@ -194,20 +221,22 @@ def _batches(units: Iterable[Unit], tally: Tally, bar: Bar) -> Iterator[dict[str
 
 def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
     """Events first, so that no reader ever sees a post that was already deleted."""
-    store.insert_missing(square, "events", _unique(pa.Table.from_pylist(batch["event"], schema=EVENTS), "events"))
+    store.put_first(square, "events", pa.Table.from_pylist(batch["event"], schema=EVENTS))
+    events = store.dataset(square, "events").to_table()
     posts = pa.Table.from_pylist(batch["post"], schema=POSTS)
     if len(posts):
-        best = store.winners(square, posts)
-        events = store.dataset(square, "events").to_table()
-        store.upsert(square, "posts", event_states.with_states(best, events) if len(events) else best)
-    held_back = pa.Table.from_pylist(batch["quarantine"], schema=QUARANTINE)
-    store.insert_missing(square, "quarantine", _unique(held_back, "quarantine"))
+        best = merged(square, posts)
+        if len(events):
+            best = event_states.with_states(best, _states(square, best, events))
+            if pa.compute.any(pa.compute.equal(best["state"], "deleted")).as_py():
+                store.mark_purge(square)  # the post may stand in the table with its content until now
+        store.upsert(square, "posts", best)
+    store.put_first(square, "quarantine", pa.Table.from_pylist(batch["quarantine"], schema=QUARANTINE))
 
 
-def _unique(table: pa.Table, name: str) -> pa.Table:
-    """One row a key: the same event may stand in a file twice."""
-    import polars as pl
-
-    keys = pl.DataFrame(pl.from_arrow(table.select(store.KEYS[name]))).with_row_index("row")
-    rows = keys.unique(store.KEYS[name], keep="first")["row"].sort()
-    return table.take(rows.to_arrow())
+def _states(square: Square, coming: pa.Table, events: pa.Table) -> pl.DataFrame:
+    """The states of the coming posts, which may hang on stored ones: a repost's on its original's."""
+    columns = list(event_states.READS)
+    stored = store.dataset(square, "posts").to_table(columns=columns)
+    others = stored.filter(pa.compute.invert(pa.compute.is_in(stored["uid"], coming["uid"].combine_chunks())))
+    return event_states.states(pa.concat_tables([others, coming.select(columns)]), events)

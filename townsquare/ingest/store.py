@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 SCHEMAS = {"posts": POSTS, "events": EVENTS, "quarantine": QUARANTINE}
 KEYS = {"posts": ["uid"], "events": ["event_id"], "quarantine": ["source_sha256", "source_locator", "reason"]}
-TEXT_RANK = {"full": 3, "note_joined": 3, "html_stripped": 3, "truncated": 1, "missing": 0}
-RANK = ("uid", "text_status", "observed_at", "source_sha256", "source_locator")
+PLACE = ["source_sha256", "source_locator", "source_id"]
+FIRST = {"events": ["reversible", "received_at", *PLACE], "quarantine": PLACE}
+"""Of rows with the same key the least by these stays: the permanent event before the reversible, then the earlier."""
+
 CONTENT_COLUMNS = (
     "text_raw", "text", "author_handle", "media", "links", "content_warning", "labels", "lang", "source_app",
 )  # fmt: skip
@@ -55,37 +57,34 @@ def upsert(square: Square, name: str, table: pa.Table) -> None:
         merge.when_matched_update_all().when_not_matched_insert_all().execute(table.cast(SCHEMAS[name]))
 
 
-def insert_missing(square: Square, name: str, table: pa.Table) -> None:
-    """Insert only the rows whose key is not there yet."""
-    if len(table):
-        dataset(square, name).merge_insert(KEYS[name]).when_not_matched_insert_all().execute(table.cast(SCHEMAS[name]))
+def put_first(square: Square, name: str, table: pa.Table) -> None:
+    """Insert events or quarantine rows; of several with the same key the first by FIRST stays."""
+    if not len(table):
+        return
+    keys, order = KEYS[name], FIRST[name]
+    columns = list(dict.fromkeys([*keys, *order]))
+    incoming = pl.DataFrame(pl.from_arrow(table.select(columns))).with_row_index("row")
+    stored = pl.DataFrame(pl.from_arrow(dataset(square, name).to_table(columns=columns)))
+    stored = stored.join(incoming.select(keys), on=keys, how="semi").with_columns(pl.lit(None, pl.UInt32).alias("row"))
+    both = pl.concat([stored, incoming.select(stored.columns)])
+    best = both.sort([*order, "row"], nulls_last=[*([True] * len(order)), False]).unique(keys, keep="first")
+    rows = best["row"].drop_nulls().sort()
+    upsert(square, name, table.take(rows.to_arrow()))
 
 
-def _ranked(table: pa.Table) -> pl.DataFrame:
-    frame = pl.DataFrame(pl.from_arrow(table.select(list(RANK))))
-    return frame.with_columns(
-        pl.col("text_status").replace_strict(TEXT_RANK, default=0, return_dtype=pl.Int8).alias("rank")
-    ).drop("text_status")
+# A marker outlives a kill between the commit that takes content away and the removal of older versions.
 
 
-def winners(square: Square, table: pa.Table) -> pa.Table:
-    """Of the incoming posts those that stay: the best of each uid, if better than what is stored.
+def mark_purge(square: Square) -> None:
+    _marker(square).touch()
 
-    Fuller text beats cut text, a later observation an earlier one; the last resort is where it came
-    from, so that the outcome never hangs on the order of arrival.
-    """
-    order = ["rank", "observed_at", "source_sha256", "source_locator"]
-    incoming = _ranked(table).with_row_index("row").sort(order, nulls_last=False).unique("uid", keep="last")
-    scanner = dataset(square, "posts").scanner(columns=list(RANK))
-    stored = _ranked(scanner.to_table()).join(incoming.select("uid"), on="uid", how="semi")
-    both = pl.concat(
-        [stored.with_columns(pl.lit(None, pl.UInt32).alias("row")), incoming.select([*stored.columns, "row"])]
-    )
-    # A stored row that is the incoming one again sorts after it, and so wins: nothing is written.
-    both = both.with_columns(pl.col("row").is_null().alias("is_stored"))
-    best = both.sort([*order, "is_stored"], nulls_last=False).unique("uid", keep="last")
-    rows = best.filter(~pl.col("is_stored"))["row"].sort()
-    return table.take(rows.to_arrow())
+
+def purge_due(square: Square) -> bool:
+    return _marker(square).exists()
+
+
+def _marker(square: Square) -> Path:
+    return square.posts / ".purge"
 
 
 def purge(square: Square) -> None:
@@ -94,3 +93,4 @@ def purge(square: Square) -> None:
         table = dataset(square, name)
         table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
         table.cleanup_old_versions(older_than=dt.timedelta(0), delete_unverified=True)
+    _marker(square).unlink(missing_ok=True)

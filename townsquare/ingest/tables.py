@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare import receipts
 from townsquare.errors import StaleError
 from townsquare.ingest import events as event_states
-from townsquare.ingest import store
+from townsquare.ingest import held_back, store
 from townsquare.receipts import Input
 from townsquare.square import Square
 
@@ -45,6 +46,11 @@ def read_quarantine(square: Square) -> pa.Table:
     )
 
 
+def ensure(square: Square) -> None:
+    """Make the tables, empty, where there are none yet."""
+    store.ensure(square)
+
+
 def posts_input(square: Square) -> Input:
     """The posts as an input of a later stage: all ingests' fingerprints together.
 
@@ -59,11 +65,39 @@ def posts_input(square: Square) -> Input:
 
 def upsert_events(square: Square, table: pa.Table) -> None:
     """Record events (records.EVENTS), before or after the posts they name. A replay changes nothing."""
-    store.ensure(square)
-    store.insert_missing(square, "events", table)
+    ensure(square)
+    store.put_first(square, "events", table)
 
 
 def apply_events(square: Square) -> dict[str, int]:
     """Bring every post into the state that the events give it; returns how many changed, by new state."""
-    store.ensure(square)
+    ensure(square)
     return event_states.apply(square)
+
+
+def uids_held_back(square: Square) -> frozenset[str]:
+    """Every post that the stored events hold back or delete, applied to the table already or not yet."""
+    posts = posts_dataset(square).to_table(columns=list(event_states.READS))
+    wanted = event_states.states(posts, read_events(square))
+    return frozenset(wanted.filter(wanted["wanted"] != "live")["uid"])
+
+
+def events_against(square: Square, kinds: Mapping[str, str]) -> list[str]:
+    """Ids of stored events about these targets (uid or author key: kind) that undo an event of that kind."""
+    if not store.path(square, "events").is_dir():
+        return []
+    family = {kind: name for kind, (name, _) in event_states.FAMILIES.items()}
+    events = read_events(square).select(["event_id", "kind", "target_uid", "target_author"])
+    named = pa.array(sorted(kinds), pa.string())
+    about = pc.or_(*(pc.is_in(events[column], named) for column in ("target_uid", "target_author")))
+    return sorted(
+        row["event_id"]
+        for row in events.filter(about).to_pylist()
+        for target in (row["target_uid"], row["target_author"])
+        if target in kinds and row["kind"] != kinds[target] and family.get(row["kind"]) == family[kinds[target]]
+    )
+
+
+def blank_quarantined(square: Square, texts: Sequence[str]) -> int:
+    """Empty the quarantined inputs that hold one of the texts; returns how many rows were."""
+    return held_back.blank_texts(square, texts)

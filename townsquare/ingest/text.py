@@ -10,12 +10,14 @@ from typing import Any
 
 SNOWFLAKE_EPOCH_MS = 1288834974657
 FIRST_SNOWFLAKE = 29700859247
+LONG_TEXT = 240  # characters; X cuts no shorter text to a link, and a shorter post has no note
 _NEVER_KEPT = re.compile("[\x00\x80-\x84\x86-\x9f]")  # NUL and C1, but for the next-line sign
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _X_ESCAPES = re.compile("&(amp|lt|gt);")
 _X_CHARACTERS = {"amp": "&", "lt": "<", "gt": ">"}
-_CUT_LINK = re.compile(r"https?://t\.co/\w*…")
-_X_ID = re.compile(r"\d{1,20}")
+_CUT_LINK = re.compile(r"https?://t\.co/[A-Za-z0-9]*…")
+_CUT_END = re.compile(r"…\s*https?://t\.co/[A-Za-z0-9]+$")
+_X_ID = re.compile(r"[0-9]{1,20}")
 _MONTHS = dict(
     zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
 )
@@ -28,12 +30,15 @@ Time = tuple[dt.datetime | None, str]
 
 def sound(text: str) -> str:
     """Text as received, but storable: no NUL or C1 controls, lone surrogates replaced. Newlines and tabs stay."""
+    if text.isascii():  # most posts; nothing else to look for
+        return text.replace("\0", "")
     return _SURROGATE.sub("�", _NEVER_KEPT.sub("", text))
 
 
 def clean(text: str) -> str:
     """The normal form of a post's text: sound, and composed (NFC)."""
-    return unicodedata.normalize("NFC", sound(text))
+    text = sound(text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def unescape_x(text: str) -> str:
@@ -42,20 +47,44 @@ def unescape_x(text: str) -> str:
 
 
 def x_text(raw: str, links: Sequence[dict[str, Any]], drop: Sequence[str] = ()) -> str:
-    """X's text with links expanded by replacing their t.co tokens, links of media and quotes dropped."""
-    text = raw
-    for link in sorted(links, key=lambda link: -len(link["short"] or "")):
-        if link["short"] and link["short"] not in drop and link["expanded"]:
-            text = text.replace(link["short"], link["expanded"])
-    for short in drop:
-        text = text.replace(short, "")
-    return clean(unescape_x(_CUT_LINK.sub("", text))).strip()
+    """X's text with links expanded by replacing their t.co tokens, links of media and quotes dropped.
+
+    Tokens are replaced where they stand, in one pass: X's indices count code points in some sources and
+    UTF-16 units in others, and what a link expands to is neither unescaped nor searched for more tokens.
+    """
+    put = {link["short"]: link["expanded"] for link in links if link["short"] and link["expanded"]}
+    put.update(dict.fromkeys(drop, ""))
+    if not put:
+        return clean(unescape_x(_CUT_LINK.sub("", raw))).strip()
+    tokens = re.compile(
+        "(" + "|".join(re.escape(short) for short in sorted(put, key=len, reverse=True)) + r")(?![A-Za-z0-9…])"
+    )
+    pieces = tokens.split(raw)
+    pieces[::2] = [unescape_x(_CUT_LINK.sub("", piece)) for piece in pieces[::2]]
+    pieces[1::2] = [put[short] for short in pieces[1::2]]
+    return clean("".join(pieces)).strip()
+
+
+def is_cut(raw: str) -> bool:
+    """Whether an X text ends where X cut it: with an ellipsis, or with one and a link to the whole post."""
+    ends = raw.rstrip()
+    return (len(ends) > 100 and ends.endswith("…")) or (len(ends) >= LONG_TEXT and bool(_CUT_END.search(ends)))
+
+
+def without_mentions(text: str, names: set[str]) -> str:
+    """A reply's text without the @names that X puts in front of it; only those that the post mentions."""
+    known = {name.lower() for name in names}
+    words = text.split(" ")
+    while len(words) > 1 and words[0].startswith("@") and words[0][1:].lower() in known:
+        words.pop(0)
+    return " ".join(words)
 
 
 def x_id(value: Any) -> str | None:
     """An X id as digits; ids of -1 or of another shape are none. Never goes through a float."""
-    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return text if _X_ID.fullmatch(text) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if 0 <= value < 10**20 else None
+    return value if isinstance(value, str) and _X_ID.fullmatch(value) else None
 
 
 def x_uid(value: Any) -> str | None:
@@ -64,12 +93,22 @@ def x_uid(value: Any) -> str | None:
     return f"x:{found}" if found else None
 
 
+def x_created(value: Any, number: str) -> Time:
+    """When an X post was made: as its source says, or as its id tells."""
+    said = parse_time(value)
+    if said[0] is None and (told := snowflake_time(int(number))) is not None:
+        return told, "ms"
+    return said
+
+
 def whole_number(value: Any) -> int | None:
     """A count, from a number or digits in text; anything else is unknown."""
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, float):  # tables hold counts as floats where some are unknown; ids never pass here
+        return int(value) if value.is_integer() and abs(value) < 1 << 53 else None
     text = str(value).strip().replace(",", "")
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
 
 
 def snowflake_time(number: int) -> dt.datetime | None:
@@ -86,13 +125,13 @@ def parse_time(value: Any) -> Time:
     ISO 8601, X's "Sat Dec 01 02:52:47 +0000 2007", "10/16/17 22:59", and seconds, milliseconds or
     microseconds since 1970. A time without a zone is taken as UTC.
     """
-    if isinstance(value, dt.datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).astimezone(dt.UTC), "us"
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, dt.date)):
         return None, "unknown"
-    text = str(value).strip()
     try:
-        if re.fullmatch(r"-?\d{1,17}(\.\d+)?", text):
+        if isinstance(value, dt.datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).astimezone(dt.UTC), "us"
+        text = str(value).strip()
+        if re.fullmatch(r"-?[0-9]{1,17}(\.[0-9]+)?", text):
             return _epoch(text)
         return _ctime(text) or _us_date(text) or _iso(text)
     except (ValueError, OverflowError):

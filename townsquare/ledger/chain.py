@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from townsquare import receipts
-from townsquare.errors import ProofError
+from townsquare.errors import LockedError, ProofError, StorageError
 from townsquare.square import Square
 
 GENESIS = "0" * 64
@@ -60,7 +60,8 @@ class Entry:
 
 def entry_hash(seq: int, at: str, kind: str, key: str | None, body: str, previous: str) -> str:
     """SHA-256 (hex) over the canonical JSON list of a row's own columns and the hash of the row before."""
-    return hashlib.sha256(json.dumps([seq, at, kind, key, body, previous]).encode()).hexdigest()
+    # A column that holds no text any more, such as bytes put in by hand, is hashed as what it looks like.
+    return hashlib.sha256(json.dumps([seq, at, kind, key, body, previous], default=repr).encode()).hexdigest()
 
 
 class Ledger:
@@ -80,11 +81,12 @@ class Ledger:
         if isinstance(where, Square):
             where.ledger.mkdir(parents=True, exist_ok=True)
             where = f"sqlite:///{where.ledger / 'ledger.sqlite'}"
-        ledger = cls(where)
-        try:
-            yield ledger
-        finally:
-            ledger._engine.dispose()
+        with _database_errors_explained(where):
+            ledger = cls(where)
+            try:
+                yield ledger
+            finally:
+                ledger._engine.dispose()
 
     def append(self, kind: str, body: dict[str, Any], key: str | None = None) -> Entry:
         """Add a row at the end. With a `key` that a row already has, nothing is added and that row returned."""
@@ -113,7 +115,7 @@ class Ledger:
         return connection.execute(sa.select(head_table)).first()
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """Every row in order, or those of one kind."""
+        """Every row in order, or those of one kind. Raises ProofError for a row whose body is no JSON any more."""
         query = sa.select(entries_table).order_by(entries_table.c.seq)
         if kind is not None:
             query = query.where(entries_table.c.kind == kind)
@@ -135,7 +137,7 @@ class Ledger:
                 raise _broken(row.seq, "was altered")
             previous = row.hash
         if (head.seq, head.hash) != (len(rows), previous) if head else rows:
-            raise _broken(head.seq if head else 1, "was the last, and is gone or another")
+            raise _broken(head.seq if head else len(rows), "is not the last row that the head of the chain names")
         return _entry(rows[-1]) if rows else None
 
     def catch_up(self, square: Square) -> int:
@@ -145,9 +147,9 @@ class Ledger:
         for path in sorted(square.receipts.glob("*.json")):
             key = f"receipt:{path.stem}:{receipts.sha256_of(path)[:32]}"
             if key not in known:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = receipts.load(path).to_json()
                 fields = ("stage", "name", "inputs", "counts", "fingerprint", "seconds", "versions", "seed")
-                body = {field: record.get(field) for field in fields}
+                body = {field: record[field] for field in fields}
                 body["outputs"] = record["results"].get("outputs")
                 self.append("receipt", body, key=key)
                 added += 1
@@ -167,7 +169,33 @@ def _let_sqlite_lock_before_reading(engine: sa.Engine) -> None:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(row.seq, row.at, row.kind, row.key, json.loads(row.body), row.previous, row.hash)
+    try:
+        return Entry(row.seq, row.at, row.kind, row.key, json.loads(row.body), row.previous, row.hash)
+    except (ValueError, TypeError) as error:
+        raise _broken(row.seq, "was altered") from error
+
+
+@contextmanager
+def _database_errors_explained(url: str) -> Iterator[None]:
+    """A full disk, a file that is no ledger, or a lock held too long, as errors a person can mend."""
+    place = sa.engine.make_url(url).render_as_string(hide_password=True)
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        said = str(error.orig)
+        if "disk is full" in said or "readonly" in said or "read-only" in said or "disk I/O error" in said:
+            raise StorageError(
+                f"the ledger cannot be written: {said}",
+                place=place,
+                remedy="Free some space or mend its rights, and run the same command again.",
+            ) from error
+        if "locked" in said:
+            raise LockedError(
+                "the ledger is in use by another command", place=place, remedy="Run the same command again."
+            ) from error
+        raise ProofError(
+            f"the ledger cannot be read: {said}", place=place, remedy="Restore the ledger from a copy."
+        ) from error
 
 
 def _broken(seq: int, how: str) -> ProofError:

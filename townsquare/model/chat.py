@@ -24,7 +24,7 @@ GROUNDED_POSTS = 4
 """Posts in a grounded prompt, in tuning and in service: what a row of 256 tokens holds beside the question."""
 
 NOTHING_FOUND = "I found no post about that."
-"""The reply to a question that no post answers, in tuning and in service."""
+"""The whole reply when none of the posts at hand answers."""
 
 Turn = tuple[str, str]
 """(role, text); roles are system, user, assistant."""

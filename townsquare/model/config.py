@@ -1,9 +1,9 @@
-"""The decoder's shape, in the words of Hugging Face's Llama and Qwen3 configs, and the export stage's settings."""
+"""The decoder's shape, in the words of Hugging Face's Llama and Qwen3 configs."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 from townsquare.errors import ConfigError, InputError
 
@@ -93,15 +93,3 @@ class ModelConfig:
             tie_word_embeddings=record.get("tie_word_embeddings", False),
             qk_norm=family == "qwen3",
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportConfig:
-    """Settings of the export stage."""
-
-    run: str = "chat"
-    """The training run whose last checkpoint is exported."""
-    name: str | None = None
-    """The model's name, a folder under models/; by default the run's."""
-    gguf: Literal["f16", "f32"] = "f16"
-    """Number type of the matrices in model.gguf, which llama.cpp serves."""

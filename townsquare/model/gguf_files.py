@@ -1,8 +1,8 @@
-"""GGUF files in and out: Llama-type, with a byte-level BPE vocabulary that llama.cpp knows by name.
+"""GGUF files in and out: Llama and Qwen3, with a byte-level BPE vocabulary that llama.cpp knows by name.
 
-Two traps of the format. Llama-type files hold the rows of the query and key matrices permuted, because
-llama.cpp rotates neighbouring pairs where Hugging Face rotates halves. And a vocabulary is only read right
-when `tokenizer.ggml.pre` names its pre-tokenisation; ours is SmolLM2's, "smollm".
+Two traps of the format. Llama's files hold the rows of the query and key matrices permuted, because there
+llama.cpp rotates neighbouring pairs where Hugging Face rotates halves; Qwen3's do not. And a vocabulary is
+only read right when `tokenizer.ggml.pre` names its pre-tokenisation; ours is SmolLM2's, "smollm".
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PRE_TOKENIZATION = "smollm"
 BLOCK_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
@@ -64,27 +66,33 @@ def _value(reader: GGUFReader, key: str, default: Any = None) -> Any:
 
 def _shape(reader: GGUFReader, path: Path) -> ModelConfig:
     family = _value(reader, "general.architecture")
-    if family != "llama":
+    if family not in ("llama", "qwen3"):
         raise InputError(
             f"a GGUF file of architecture {family!r} cannot be read",
             place=str(path),
-            remedy="Use a Llama-type file, or the model's Hugging Face folder.",
+            remedy="Use a Llama or Qwen3 file.",
         )
     names = {tensor.name for tensor in reader.tensors}
-    heads, width = _value(reader, "llama.attention.head_count"), _value(reader, "llama.embedding_length")
+    heads, width = _value(reader, f"{family}.attention.head_count"), _value(reader, f"{family}.embedding_length")
     return ModelConfig(
         vocab_size=len(_value(reader, "tokenizer.ggml.tokens")),
         hidden_size=width,
-        intermediate_size=_value(reader, "llama.feed_forward_length"),
-        num_hidden_layers=_value(reader, "llama.block_count"),
+        intermediate_size=_value(reader, f"{family}.feed_forward_length"),
+        num_hidden_layers=_value(reader, f"{family}.block_count"),
         num_attention_heads=heads,
-        num_key_value_heads=_value(reader, "llama.attention.head_count_kv", heads),
-        head_dim=_value(reader, "llama.attention.key_length", width // heads),
-        max_position_embeddings=_value(reader, "llama.context_length"),
-        rope_theta=float(_value(reader, "llama.rope.freq_base", 10_000.0)),
-        rms_norm_eps=float(_value(reader, "llama.attention.layer_norm_rms_epsilon", 1e-5)),
+        num_key_value_heads=_value(reader, f"{family}.attention.head_count_kv", heads),
+        head_dim=_value(reader, f"{family}.attention.key_length", width // heads),
+        max_position_embeddings=_value(reader, f"{family}.context_length"),
+        rope_theta=_decimal(_value(reader, f"{family}.rope.freq_base", 10_000.0)),
+        rms_norm_eps=_decimal(_value(reader, f"{family}.attention.layer_norm_rms_epsilon", 1e-5)),
         tie_word_embeddings="output.weight" not in names,
+        qk_norm=family == "qwen3",
     )
+
+
+def _decimal(single: float) -> float:
+    """The number that a float32 field was written for: 1e-5, not 9.999999747378752e-06."""
+    return float(str(np.float32(single)))
 
 
 def load(path: Path) -> Decoder:
@@ -98,18 +106,23 @@ def load(path: Path) -> Decoder:
         name = _huggingface_name(tensor.name)
         if name is None:
             raise InputError(
-                f"the tensor {tensor.name} has no place in a Llama model",
+                f"the tensor {tensor.name} has no place in a decoder of ours",
                 place=str(path),
-                remedy="Use a dense Llama-type file.",
+                remedy="Use a dense Llama or Qwen3 file.",
             )
         array = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
         array = array.reshape(tuple(int(n) for n in reversed(tensor.shape)))
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
+        if _permuted(name, config):
             array = _halves(array, config.head_dim)
         weights[name] = torch.from_numpy(np.ascontiguousarray(array))
     decoder = Decoder(config)
     assign(decoder, weights, str(path))
     return decoder
+
+
+def _permuted(name: str, config: ModelConfig) -> bool:
+    """Whether a matrix, by its Hugging Face name, is stored with its rows in the order of rotated pairs."""
+    return not config.qk_norm and name.endswith(("q_proj.weight", "k_proj.weight"))
 
 
 def _huggingface_name(name: str) -> str | None:
@@ -164,25 +177,22 @@ def pre_tokenizer() -> Any:
 
 
 def save(decoder: Decoder, vocabulary: Path, path: Path, *, name: str, half: bool) -> None:
-    """Write a Llama-type GGUF file, matrices as F16 (`half`) or F32, atomically.
+    """Write a GGUF file, matrices as F16 (`half`) or F32, atomically.
 
     `vocabulary` is a folder with the tokenizer.json of a byte-level BPE cut as `pre_tokenizer` does.
-    Raises InputError for a shape that Llama-type files cannot hold.
     """
     from gguf import GGUFWriter
 
-    if decoder.config.qk_norm:
-        raise InputError("a Qwen3-type model has no Llama-type GGUF", remedy="Export it with its Hugging Face folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    writer = GGUFWriter(partial, "llama")
+    writer = GGUFWriter(partial, "qwen3" if decoder.config.qk_norm else "llama")
     _write_shape(writer, decoder.config, name, half)
     _write_vocabulary(writer, json.loads((vocabulary / "tokenizer.json").read_text(encoding="utf-8")), decoder.config)
     for hf_name, tensor in decoder.state_dict().items():
         if hf_name == "lm_head.weight" and decoder.config.tie_word_embeddings:
             continue
         array = tensor.detach().cpu().float().numpy()
-        if hf_name.endswith(("q_proj.weight", "k_proj.weight")):
+        if _permuted(hf_name, decoder.config):
             array = _pairs(array, decoder.config.head_dim)
         number_type = np.float16 if half and array.ndim == 2 else np.float32
         writer.add_tensor(_gguf_name(hf_name), np.ascontiguousarray(array.astype(number_type)))

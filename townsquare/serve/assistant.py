@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import takewhile
 from types import TracebackType
 
 import pyarrow.compute as pc
@@ -59,11 +60,16 @@ class Assistant:
         assert isinstance(last, Answer)
         return last
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling = Sampling()) -> Iterator[str | Answer]:
+    def stream(
+        self,
+        messages: Sequence[Turn],
+        sampling: Sampling = Sampling(),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str | Answer]:
         """Checked sentences as they come, then the Answer: the sentences joined are its text.
 
         A sentence of the model that no cited post supports is left out; when none stands, the best
-        post is quoted in its own words.
+        post is quoted in its own words. Once `stopped` is true, the engine is asked for no more.
         """
         question = question_of(messages)
         hits = retrieval.search(self._square, question, self._config.posts)
@@ -73,7 +79,7 @@ class Assistant:
             return
         kept: list[Sentence] = []
         cited: list[int] = []  # places in `hits`, in the order in which the answer first cites them
-        for sentence in self._checked(messages, question, hits, sampling):
+        for sentence in self._checked(messages, question, hits, sampling, stopped):
             kept.append(renumbered(sentence, cited))
             yield (" " if len(kept) > 1 else "") + marked(kept[-1])
         if not kept:
@@ -87,12 +93,17 @@ class Assistant:
         return found.cited(1) if found else None
 
     def _checked(
-        self, messages: Sequence[Turn], question: str, hits: Sequence[Hit], sampling: Sampling
+        self,
+        messages: Sequence[Turn],
+        question: str,
+        hits: Sequence[Hit],
+        sampling: Sampling,
+        stopped: Callable[[], bool],
     ) -> Iterator[Sentence]:
         """The model's sentences that a cited post supports and that bear on the question, each once."""
         sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
         seen: set[str] = set()
-        with closing(self._replies(messages, hits, sampling)) as replies:
+        with closing(self._replies(messages, hits, sampling, stopped)) as replies:
             for reply in replies:
                 for text, numbers in citations.split_marks(reply):
                     if text in seen:
@@ -102,11 +113,13 @@ class Assistant:
                     if sentence.supported and retrieval.bears_on(question, text):
                         yield sentence
 
-    def _replies(self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling) -> Generator[str, None, None]:
+    def _replies(
+        self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Generator[str, None, None]:
         turns = prompt(messages, hits, self._config.context_tokens - sampling.max_tokens)
         pieces = self.engine.stream(turns, sampling)
         try:
-            yield from citations.whole_sentences(pieces)
+            yield from citations.whole_sentences(takewhile(lambda _: not stopped(), pieces))
         finally:
             if isinstance(pieces, Generator):
                 pieces.close()  # the engine stops at once

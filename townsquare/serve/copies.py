@@ -1,4 +1,8 @@
-"""Takedown in the index: rows gone, old versions gone, and a full-text index whose dictionary never knew them."""
+"""Takedown in the index: rows gone, old versions gone, and a dictionary of words as if the posts had never been.
+
+Compacting rewrites the dictionary in the Lance of today; that it is built anew as well keeps this from
+hanging on it.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ _KINDS = {
     "time": (
         r"\b\d{1,2}[:.h]\d{2}\b(?!\s?[€$£]|\s?euro)(?:\s?[ap]\.?m)?|\b\d{1,2}\s?[ap]\.?m\b|"
         rf"\b(?:\d{{1,2}}|{_NUMBER}) ?o'?clock\b|\b(?:half|quarter)[ -](?:past|to) (?:\d{{1,2}}|{_NUMBER})\b|"
-        r"\bnoon\b|\bmidday\b|\bmidnight\b|\b(?:at|until|till|from|by) \d{1,2}\b(?![.:/-]?\d|\s?[€$£]|\s?euro)"
+        r"\bnoon\b|\bmidday\b|\bmidnight\b|"
+        rf"\b(?:at|until|till|from|by|around) (?:\d{{1,2}}|{_NUMBER})\b(?![.:/-]?\d|\s?[€$£]|\s(?:euro|pound|dollar))"
     ),
     "weekday": r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\bweekends?\b|\bevery day\b|\bdaily\b",
     "date": (
@@ -35,7 +36,10 @@ _KINDS = {
         r"\b(?:entry|admission|tickets?) (?:is|are) free\b"
     ),
     "duration": rf"\b(?:\d+|{_NUMBER})[ -]?(?:min(?:ute)?s?|h(?:ou)?rs?|days?|weeks?)\b|\bhourly\b|\bhalf an hour\b",
-    "score": r"\b\d{1,3}\s?[-–:]\s?\d{1,3}\b|\b\d{1,3} to \d{1,3}\b|\b(?:nil|draw)\b",
+    "score": (
+        r"\b\d{1,3}\s?[-–:]\s?\d{1,3}\b|\bdraw\b|"
+        rf"\b(?:\d{{1,3}}|{_NUMBER})[ -](?:to|all|nil)\b(?:[ -](?:\d{{1,3}}|{_NUMBER})\b)?"
+    ),
     "street": r"\b\w+ (?:street|road|lane|row|hill|alley|crescent|walk|avenue|square|terrace|st|rd|ave)\b",
     "figure": rf"\d+|\b{_NUMBER}\b|\b(?:dozen|hundred|thousand|hourly|daily|weekly)\b",
 }

@@ -7,15 +7,12 @@ import datetime as dt
 import hashlib
 import json
 
-import pyarrow as pa
-
 from townsquare import receipts
 from townsquare.errors import ProofError
 from townsquare.ingest import tables
-from townsquare.ledger import Ledger
+from townsquare.ledger import Entry, Ledger
 from townsquare.receipts import Input, Receipt
-from townsquare.records import EVENTS, author_key
-from townsquare.square import Square, write_json
+from townsquare.square import Square
 from townsquare.takedown.config import TakedownConfig
 from townsquare.takedown.copies import erase_everywhere, find_everywhere, seen_by_runs
 from townsquare.takedown.targets import Targets, event_rows, removed_uids, resolve, texts_only_of
@@ -31,38 +28,37 @@ def run(square: Square, config: TakedownConfig) -> Receipt:
 
     Raises InputError for a target that cannot be understood, ProofError when the scan finds a copy.
     """
-    targets = resolve(square, config)
-    pending = Input("events", _events_sha256(square))
-    name = _name(config, targets, pending)
+    targets = resolve(square, config, _remembered_handles(square))
+    named = bool(targets.posts or targets.authors)
+    inputs = [] if named else [Input("events", _events_sha256(square))]
+    name = _name(square, config, targets, inputs)
     asked = dataclasses.replace(config, post=targets.posts, author=targets.authors, list=None)
-    inputs = [pending] if not (targets.posts or targets.authors) else []
     with receipts.stage(square, "takedown", inputs=inputs, config=asked, name=name) as work:
         if work.done:
             return work.done
-        rows = event_rows(targets, config, name)
-        state = _begin(square, name)
-        before = removed_uids(square)
-        texts = _texts_at_risk(square, targets)
-        if rows:
-            tables.upsert_events(square, pa.Table.from_pylist(list(rows), schema=EVENTS))
+        begun = _begin(square, name, targets)
+        received = dt.datetime.fromisoformat(begun.at)
+        rows = event_rows(targets, config, name, received)
+        tables.upsert_events(square, rows)
+        texts = texts_only_of(square, tables.uids_held_back(square))
+        tables.blank_quarantined(square, texts)
         tables.apply_events(square)
         uids = removed_uids(square)
         erased = erase_everywhere(square, uids)
         left = find_everywhere(square, uids, texts)
         applied = dt.datetime.now(dt.UTC)
         runs = seen_by_runs(square, uids)
-        report = {copy: {"erased": erased.get(copy, 0), "left": left[copy]} for copy in left}
         work.count(seen=len(uids), events=len(rows))
         work.results.update(
             posts_removed=len(uids),
-            posts_newly_removed=len(uids - before),
+            posts_newly_removed=max(0, len(uids) - begun.body["removed_before"]),
             texts_searched=len(texts),
-            copies=report,
+            copies={copy: {"erased": erased.get(copy, 0), "left": left[copy]} for copy in left},
             left=sum(left.values()),
             runs_that_saw_them={run: n for run, n in runs.items() if n},
-            received_at=state["received_at"],
+            received_at=received.isoformat(timespec="seconds"),
             applied_at=applied.isoformat(timespec="seconds"),
-            latency_seconds=(applied - dt.datetime.fromisoformat(state["received_at"])).total_seconds(),
+            latency_seconds=round((applied - received).total_seconds(), 3),
             note=NOT_UNLEARNING,
         )
         if sum(left.values()):
@@ -88,10 +84,10 @@ def _found(left: dict[str, int]) -> ProofError:
     )
 
 
-def _name(config: TakedownConfig, targets: Targets, pending: Input) -> str:
-    parts = [targets.posts, targets.authors, config.kind, config.reason]
-    if not (targets.posts or targets.authors):
-        parts.append(pending.sha256)
+def _name(square: Square, config: TakedownConfig, targets: Targets, inputs: list[Input]) -> str:
+    """The same request has the same name, and so is done once; unless it was undone since: then it is a new one."""
+    undone = tables.events_against(square, targets.kinds(config))
+    parts = [targets.posts, targets.authors, config.kind, config.reason, undone, [i.sha256 for i in inputs]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -100,27 +96,24 @@ def _events_sha256(square: Square) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def _begin(square: Square, name: str) -> dict[str, str]:
-    """When this takedown was first asked for: kept over a kill, so that the latency is honest."""
-    path = square.receipts / f".takedown-{name}.begun"
-    if path.is_file():
-        begun: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return begun
-    begun = {"received_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
-    write_json(path, begun)
-    return begun
-
-
-def _texts_at_risk(square: Square, targets: Targets) -> list[str]:
-    """The texts to search for afterwards, read before they are erased: those of the targets' posts."""
-    posts = tables.read_posts(square, columns=["uid", "network", "author_id"])
-    wanted = set(targets.authors)
-    leaving = set(targets.posts) | {
-        row["uid"]
-        for row in posts.to_pylist()
-        if row["author_id"] and author_key(row["network"], row["author_id"]) in wanted
+def _begin(square: Square, name: str, targets: Targets) -> Entry:
+    """The ledger's row of when this takedown was first asked for: kept over a kill, so that the latency is honest."""
+    tables.ensure(square)
+    body = {
+        "name": name,
+        "posts": list(targets.posts),
+        "authors": list(targets.authors),
+        "handles": dict(targets.handles),
+        "removed_before": len(removed_uids(square)),
     }
-    return texts_only_of(square, frozenset(leaving))
+    with Ledger.open(square) as ledger:
+        return ledger.append("takedown_asked", body, key=f"takedown_asked:{name}")
+
+
+def _remembered_handles(square: Square) -> dict[str, str]:
+    """Authors by the hash of the handle that an earlier takedown named them by, the latest last."""
+    with Ledger.open(square) as ledger:
+        return {k: v for entry in ledger.entries("takedown_asked") for k, v in entry.body["handles"].items()}
 
 
 def _entry(results: dict[str, object], uids: frozenset[str], targets: Targets) -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare import receipts
 from townsquare.records import shard_schema
@@ -21,9 +22,9 @@ from townsquare.tokens import vocabulary
 def _holding(table: pa.Table, uids: frozenset[str]) -> pa.Array:
     """True for the rows that hold any of `uids`."""
     lists = table["uids"].combine_chunks()
-    hits = pa.compute.is_in(lists.flatten(), pa.array(sorted(uids), pa.string()))
-    parents = pa.compute.list_parent_indices(lists).filter(hits)
-    return pa.compute.is_in(pa.array(range(len(table)), pa.int64()), pa.compute.unique(parents))
+    hits = pc.is_in(lists.flatten(), pa.array(sorted(uids), pa.string()))
+    parents = pc.list_parent_indices(lists).filter(hits)
+    return pc.is_in(pa.array(range(len(table)), pa.int64()), pc.unique(parents))
 
 
 def _read(path: Path) -> pa.Table:
@@ -36,7 +37,7 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     live = current_version(square.tokens)
     if live is None:
         return {"shards": 0}
-    removed = {path: int(pa.compute.sum(_holding(_read(path), uids)).as_py() or 0) for path in live.glob("*.arrow")}
+    removed = {path: int(pc.sum(_holding(_read(path), uids)).as_py() or 0) for path in live.glob("*.arrow")}
     if sum(removed.values()):
         live = _rewrite(square, live, uids)
     for old in square.tokens.glob("v[0-9]*"):
@@ -55,11 +56,11 @@ def _rewrite(square: Square, live: Path, uids: frozenset[str]) -> Path:
     for shards in manifest["shards"].values():
         for shard in shards:
             table = _read(live / shard["file"])
-            table = table.filter(pa.compute.invert(_holding(table, uids)))
+            table = table.filter(pc.invert(_holding(table, uids)))
             path = partial / shard["file"]
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
                 writer.write_table(table, max_chunksize=4096)
-            tokens = pa.compute.sum(pa.compute.list_value_length(table["ids"])).as_py() or 0
+            tokens = pc.sum(pc.list_value_length(table["ids"])).as_py() or 0
             shard.update(rows=len(table), tokens=tokens, sha256=receipts.sha256_of(path))
     manifest["rows"] = sum(shard["rows"] for shards in manifest["shards"].values() for shard in shards)
     write_json(partial / "manifest.json", manifest)
@@ -74,7 +75,7 @@ def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str
     for path in sorted(square.tokens.glob("v*/*.arrow")):
         table = _read(path)
         by_uid = _holding(table, uids)
-        hits += int(pa.compute.sum(by_uid).as_py() or 0)
+        hits += int(pc.sum(by_uid).as_py() or 0)
         if texts:
             tokenizer = vocabulary.load(path.parent / "vocabulary")
             decoded = tokenizer.decode_batch(table["ids"].to_pylist(), skip_special_tokens=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare import receipts
 from townsquare.curate import tables as corpus
@@ -65,7 +66,7 @@ def _build(square: Square, config: TokensConfig, folder: Path) -> dict[str, Any]
             ("conversations", conversations, conversation_rows),
         ):
             for split in SPLITS:
-                part = table.filter(pa.compute.equal(table["split"], split))
+                part = table.filter(pc.equal(table["split"], split))
                 shards[f"{kind}-{split}"] = write_shards(
                     rows_of(part, encoder),
                     folder,
@@ -74,7 +75,7 @@ def _build(square: Square, config: TokensConfig, folder: Path) -> dict[str, Any]
                     shard_rows=config.shard_rows,
                 )
                 bar.advance(len(part))
-    text_bytes = pa.compute.sum(pa.compute.binary_length(documents["text"])).as_py() or 0
+    text_bytes = pc.sum(pc.binary_length(documents["text"])).as_py() or 0
     text_tokens = sum(s["tokens"] - 2 * s["rows"] for split in SPLITS for s in shards[f"documents-{split}"])
     return {
         "vocabulary_size": size,
@@ -87,6 +88,6 @@ def _build(square: Square, config: TokensConfig, folder: Path) -> dict[str, Any]
 
 def _training_texts(documents: pa.Table, conversations: pa.Table) -> list[str]:
     """What the vocabulary is trained on: the training split's documents and turns."""
-    texts: list[str] = documents.filter(pa.compute.equal(documents["split"], "train"))["text"].to_pylist()
-    turns = conversations.filter(pa.compute.equal(conversations["split"], "train"))["turns"].to_pylist()
+    texts: list[str] = documents.filter(pc.equal(documents["split"], "train"))["text"].to_pylist()
+    turns = conversations.filter(pc.equal(conversations["split"], "train"))["turns"].to_pylist()
     return texts + [turn["text"] for path in turns for turn in path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ class Encoder:
         from kitoken import Kitoken
 
         self._exact = load(folder)
-        self._special = [token["content"] for token in _added(folder)]
+        self._special = re.compile("|".join(re.escape(token["content"]) for token in _added(folder)))
         known = {token["content"]: token["id"] for token in _added(folder)}
         self.special_ids: dict[str, int] = {token: known[token] for token in SPECIAL_TOKENS}
         self._fast = Kitoken.from_tokenizers_file(str(folder / "tokenizer.json"))
@@ -94,7 +95,7 @@ class Encoder:
         """One list of ids a text; special tokens' spellings are encoded as plain text."""
         ids: list[list[int]] = self._fast.encode_all(list(texts), False)
         for i, text in enumerate(texts):
-            if "<|" in text and any(token in text for token in self._special):
+            if self._special.search(text):
                 ids[i] = self._exact.encode(text, add_special_tokens=False).ids
         return ids
 

@@ -34,6 +34,14 @@ class Interrupted(Exception):
     """The run was asked to stop, and has saved where it was."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Where a decoder computes, and in which number type."""
+
+    number_type: torch.dtype
+    device: torch.device
+
+
 @dataclasses.dataclass
 class Plan:
     """What the loop needs to know. `matmul_flops_per_second` is this machine's measured rate, the yardstick."""
@@ -144,7 +152,7 @@ def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
     return (batch.part(start, start + rows) for start in range(0, len(batch.ids), rows))
 
 
-def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan) -> Tensor:
+def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
     """Cross-entropy in nats, summed over the targets that count."""
     device = plan.device
     ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
@@ -162,10 +170,22 @@ def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
     return same.tril_()[:, None]
 
 
-def measure_matmul(number_type: torch.dtype, device: torch.device) -> float:
+def number_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32.
+
+    It follows from what the machine is, not from how fast it is at the moment, so that runs repeat.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return torch.bfloat16 if native else torch.float32
+
+
+def measure_matmul(kind: torch.dtype, device: torch.device) -> float:
     """FLOP/s of a plain matrix product of 4096 × 1024 × 2048 on this machine: the yardstick of utilisation."""
-    a = torch.randn(4096, 1024, device=device).to(number_type)
-    b = torch.randn(1024, 2048, device=device).to(number_type)
+    a = torch.randn(4096, 1024, device=device).to(kind)
+    b = torch.randn(1024, 2048, device=device).to(kind)
     best = 0.0
     for _ in range(5):
         started = time.monotonic()
@@ -177,11 +197,11 @@ def measure_matmul(number_type: torch.dtype, device: torch.device) -> float:
 
 
 @torch.no_grad()
-def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan) -> tuple[float, int]:
+def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan | Numbers) -> tuple[float, int]:
     """Total cross-entropy in bits, and how many tokens it was taken over."""
     total, tokens = 0.0, 0
     for batch in batches:
-        for part in micro_batches(batch, plan.dial.model.vocab_size):
+        for part in micro_batches(batch, decoder.config.vocab_size):
             total += float(summed_loss(decoder, decoder.hidden, part, plan))
             tokens += int(part.counts.sum())
     return total / math.log(2), tokens

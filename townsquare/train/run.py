@@ -20,21 +20,20 @@ from townsquare import receipts
 from townsquare.dial import Dial, dial, dial_for
 from townsquare.errors import InputError, StaleError, TownsquareError
 from townsquare.model import gguf_files, huggingface
-from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
 from townsquare.receipts import Input, Receipt
 from townsquare.square import Square, write_atomically, write_json
 from townsquare.tokens import tables
-from townsquare.train.checkpoints import latest, load_checkpoint
+from townsquare.train import tables as runs
+from townsquare.train.checkpoints import latest
 from townsquare.train.config import TrainConfig
-from townsquare.train.data import Documents, Order, read_documents, validation_batches
-from townsquare.train.loop import Interrupted, Plan, bits, measure_matmul, train
+from townsquare.train.data import Order, read_documents
+from townsquare.train.loop import Interrupted, Plan, measure_matmul, number_type, train
+from townsquare.train.scoring import bits_per_byte, held_out_documents
 
 KINDS = {"pretrain": "documents", "tune": "conversations"}
 CURVE_POINTS = 200
-VALIDATION_DOCUMENTS = 1000
-BF16_PAYS = 1.3  # times float32's speed, below which the exact type is the better one
 
 
 def run(square: Square, config: TrainConfig) -> Receipt:
@@ -86,7 +85,7 @@ def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, A
             documents, settings.sequence_length, settings.tokens_per_step // settings.sequence_length, config.seed
         )
         _write_lineage(folder, order, settings.steps)
-        write_json(folder / "model.json", dataclasses.asdict(settings.model))
+        _keep_with_run(square, folder, settings)
         hidden = torch.compile(decoder.hidden) if config.compile else decoder.hidden
         with progress(f"Training {config.name}", settings.steps, "steps") as bar:
             try:
@@ -102,7 +101,7 @@ def _start(square: Square, config: TrainConfig, vocabulary_size: int, tokens: in
         decoder = gguf_files.load(config.base) if config.base.suffix == ".gguf" else huggingface.load(config.base)
         place, remedy = str(config.base), f"Make shards with its vocabulary: townsquare tokens --base {config.base}"
     elif config.start_from is not None:
-        decoder = load_run(square, config.start_from)
+        decoder = runs.load_run(square, config.start_from)
         place, remedy = str(square.runs / config.start_from), "Train that run anew on these shards, with --replace."
     else:
         settings = dial(config.size, vocabulary_size=vocabulary_size, available_tokens=tokens, epochs=config.epochs)
@@ -137,17 +136,6 @@ def _overridden(settings: Dial, config: TrainConfig) -> Dial:
     )
 
 
-def load_run(square: Square, name: str) -> Decoder:
-    """The decoder at a run's last checkpoint. Raises StaleError when it has none."""
-    checkpoint = latest(square.runs / name / "checkpoints")
-    if checkpoint is None:
-        raise StaleError(f"the run {name} has no checkpoint", remedy=f"Run first: townsquare train --name {name}")
-    record = json.loads((square.runs / name / "model.json").read_text(encoding="utf-8"))
-    decoder = Decoder(ModelConfig(**record))
-    load_checkpoint(checkpoint, decoder)
-    return decoder
-
-
 def _setup(folder: Path, fingerprint: str, device: torch.device, config: TrainConfig) -> dict[str, Any]:
     """What a resumed run must not decide anew: the number type. A run of another fingerprint is cleared away."""
     path = folder / "setup.json"
@@ -156,16 +144,24 @@ def _setup(folder: Path, fingerprint: str, device: torch.device, config: TrainCo
         if setup["fingerprint"] == fingerprint:
             return setup
         shutil.rmtree(folder)
-    exact, short = (measure_matmul(kind, device) for kind in (torch.float32, torch.bfloat16))
-    pays = short > BF16_PAYS * exact
+    kind = number_type(device)
     setup = {
         "fingerprint": fingerprint,
-        "number_type": "bfloat16" if pays else "float32",
-        "matmul_flops_per_second": short if pays else exact,
+        "number_type": str(kind).removeprefix("torch."),
+        "matmul_flops_per_second": measure_matmul(kind, device),
         "start_from": config.start_from,
     }
     write_json(path, setup)
     return setup
+
+
+def _keep_with_run(square: Square, folder: Path, settings: Dial) -> None:
+    """Shape and vocabulary beside the checkpoints: a run can be used whatever becomes of the shards."""
+    vocabulary = folder / "vocabulary"
+    vocabulary.mkdir(exist_ok=True)
+    for file in sorted(tables.vocabulary_path(square).iterdir()):
+        write_atomically(vocabulary / file.name, file.read_bytes())
+    write_json(folder / "model.json", dataclasses.asdict(settings.model))
 
 
 def _write_lineage(folder: Path, order: Order, steps: int) -> None:
@@ -221,15 +217,10 @@ def _results(
 
 def _validation(square: Square, config: TrainConfig, decoder: Decoder, plan: Plan) -> float | None:
     """Bits per UTF-8 byte of text that bears loss, on held-out shards; null when there are none."""
-    documents = read_documents(tables.shards(square, KINDS[config.objective], "validation"))
-    count = min(len(documents), VALIDATION_DOCUMENTS)
-    if not count:
+    documents = held_out_documents(tables.shards(square, KINDS[config.objective], "validation"))
+    if not len(documents):
         return None
-    stop = int(documents.offsets[count])
-    held_out = Documents(documents.ids[:stop], documents.loss[:stop], documents.offsets[: count + 1], documents.uids)
-    total, _ = bits(decoder, validation_batches(held_out, plan.dial.sequence_length, 16), plan)
-    token_bytes = tables.token_bytes(square)
-    return total / max(int(token_bytes[held_out.ids[held_out.loss]].sum()), 1)
+    return bits_per_byte(decoder, documents, tables.token_bytes(square), plan.dial.sequence_length, plan)
 
 
 @contextmanager

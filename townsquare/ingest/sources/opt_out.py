@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
+from townsquare.ingest import delimited
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, lines
 from townsquare.ingest.rows import Item, Items, Origin, event, quarantine
-from townsquare.ingest.text import parse_time
+from townsquare.ingest.text import parse_time, sound
 from townsquare.records import NETWORKS, PURPOSES
 
 NAME = "opt_out"
 TABLE = (
     ("reads", "network, author_id or post_id, kind, reason, requested_at, scope"),
-    ("never reads", "requester_ref and evidence_ref: they stay with the owner"),
-    ("quarantines", "rows without an id: a bare handle can change hands, so it opts nobody out"),
+    ("never reads", "requester_ref and evidence_ref: they stay with the owner; expires: an opt-out ends by an opt-in"),
+    ("quarantines", "rows without an id: a bare handle can change hands, so it opts nobody out; cut rows"),
 )
+READS = ("network", "author_id", "post_id", "handle", "kind", "reason", "requested_at", "scope")
 SCOPES = {"": "all", "all": "all", **{purpose: purpose for purpose in PURPOSES}}
 
 
@@ -33,46 +33,56 @@ def detect(member: Member) -> str | None:
 
 def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
     """opt_out and opt_in events, one a row."""
-    for number, row in _rows(member):
+    for number, row, raw in _rows(member):
         if row is None:
-            yield quarantine(origin, number, "broken_row")
+            yield quarantine(origin, number, "broken_row", raw)
         else:
             yield _event(origin, number, row)
 
 
-def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     with member.open() as stream:
         if head(member, 64).lstrip(b"\xef\xbb\xbf \r\n").startswith(b"{"):
             for number, line in lines(stream):
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     row = None
-                yield number, row if isinstance(row, dict) else None
-            return
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-        for number, row in enumerate(csv.DictReader(text), start=2):
-            yield number, None if None in row else row
+                yield number, row if isinstance(row, dict) else None, line.decode("utf-8", errors="replace")
+        else:
+            header: list[str] | None = None
+            for number, cells, raw in delimited.rows(stream, ","):
+                if header is None and cells is not None:
+                    header = [cell.strip().lower() for cell in cells]
+                elif cells is None or header is None or len(cells) != len(header):
+                    # A cut row may hold a cut id, which would opt out somebody else.
+                    yield number, None, raw
+                else:
+                    yield number, dict(zip(header, cells, strict=True)), raw
 
 
 def _event(origin: Origin, number: int, row: dict[str, Any]) -> Item:
-    network, author, uid = (str(row.get(key) or "").strip() for key in ("network", "author_id", "post_id"))
-    scope = SCOPES.get(str(row.get("scope") or "").strip())
-    raw = json.dumps(row, default=str, ensure_ascii=False)
+    said = {key: _cell(row.get(key)) for key in READS}
+    network, author, uid = said["network"], said["author_id"], said["post_id"]
+    scope = SCOPES.get(said["scope"])
     if network not in NETWORKS or scope is None:
-        return quarantine(origin, number, "unknown_network_or_scope", raw)
+        return quarantine(origin, number, "unknown_network_or_scope", said)
     if not (author or uid):
-        return quarantine(origin, number, "no_id", raw)
+        return quarantine(origin, number, "no_id", said)
     when = parse_time(row.get("requested_at"))[0]
-    kind = str(row.get("kind") or "opt_out")
     fields = {
-        "kind": kind if kind in ("opt_out", "opt_in") else "opt_out",
+        "kind": "opt_in" if said["kind"] == "opt_in" else "opt_out",
         "target_uid": (uid if uid.startswith(f"{network}:") else f"{network}:{uid}") if uid else None,
-        "target_author": f"{network}:{author}" if author and not uid else None,
+        "target_author": f"{network}:{author.removeprefix(f'{network}:')}" if author and not uid else None,
         "scope": scope,
         "reversible": True,
-        "reason": str(row.get("reason") or "") or None,
+        "reason": said["reason"] or None,
         "event_at": when,
         "received_at": when,
     }
     return event(origin, number, fields)
+
+
+def _cell(value: Any) -> str:
+    """A cell as text; a number with a fraction is none, for as an id it would have lost digits."""
+    return "" if value is None or isinstance(value, float) else sound(str(value)).strip()

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-import sys
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from townsquare.errors import InputError
+from townsquare.ingest import delimited
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, lines
 from townsquare.ingest.rows import Item, Items, Origin, post, quarantine
+from townsquare.ingest.sources.x_archive import REPOST, STATUS_LINK
 from townsquare.ingest.text import clean, parse_time, sound, whole_number
 
 NAME = "table"
 TABLE = (
-    ("reads", "text, and id, created_at, author, lang, likes, reposts, replies, reply_to, url where there are any"),
+    ("reads", "text, and id, created_at, author, lang, likes, reposts, replies, reply_to where there are any"),
+    ("reads", "for network x without ids, url: a post's own link holds its id"),
     ("never reads", "other columns"),
-    ("quarantines", "rows without text, rows with more or fewer cells than the header"),
+    ("quarantines", "rows without text, rows with more or fewer cells than the header, ids that lost their digits"),
 )
 
 CUSTOM: dict[str, tuple[str, ...]] = {
@@ -41,35 +44,48 @@ CUSTOM: dict[str, tuple[str, ...]] = {
 """The columns that each field is looked for under, case aside, when the map does not name one."""
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+LONGEST_ID = 200
+_ROUNDED = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")  # 1.62692E+18: a spreadsheet rounded it, many share it
+
+Row = tuple[int, dict[str, Any] | None, str]
+"""Line or row number, the row or None when it is broken, the raw text then."""
 
 
 def detect(member: Member) -> str | None:
     """Why this can be read as a table, or None."""
-    suffix = next((s for s in SUFFIXES if member.name.lower().removesuffix(".gz").endswith(s)), None)
+    suffix = next((s for s in SUFFIXES if _name(member).endswith(s)), None)
     if suffix is None:
         return None
     start = head(member, 4096)
     if suffix == ".parquet":
         return "it is Parquet" if start.startswith(b"PAR1") else None
-    columns = _columns(member, start)
-    if _mapping(columns, {}).get("text") is not None:
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16: to be saved as UTF-8
+        return None
+    columns = _columns(member, head(member))
+    if "text" in _mapping(columns, {}):
         return f"it has a column of text among: {', '.join(columns[:12])}"
     return None
 
 
+def _name(member: Member) -> str:
+    return member.name.lower().removesuffix(".gz").removesuffix(".bz2")
+
+
 def _columns(member: Member, start: bytes) -> list[str]:
-    first = start.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n")[0].decode("utf-8", errors="replace").strip()
+    first = (
+        start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \r\n").split(b"\n")[0].decode("utf-8", errors="replace").strip()
+    )
     if first.startswith("{"):
         try:
             record = json.loads(first)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
         return list(record) if isinstance(record, dict) else []
-    return next(csv.reader([first], delimiter=_delimiter(member)), [])
+    return next(csv.reader([first.replace("\0", "").replace("\r", " ")], delimiter=_delimiter(member)), [])
 
 
 def _delimiter(member: Member) -> str:
-    return "\t" if ".tsv" in member.name.lower() else ","
+    return "\t" if _name(member).endswith(".tsv") else ","
 
 
 def _mapping(columns: list[str], named: dict[str, str]) -> dict[str, str]:
@@ -88,16 +104,19 @@ def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
     unknown = sorted(named.keys() - CUSTOM.keys())
     if unknown:
         raise InputError(f"there is no field {unknown[0]!r}", remedy="Fields are: " + ", ".join(CUSTOM))
-    mapping: dict[str, str] | None = None
+    mappings: dict[tuple[str, ...], dict[str, str]] = {}  # rows of JSONL need not have the same keys
     seen: Counter[bytes] = Counter()
     for place, row, raw in _rows(member):
         if row is None:
             yield quarantine(origin, place, "broken_row", raw)
             continue
-        if mapping is None:
-            mapping = _mapping(list(row), named)
-            _require(mapping, list(row), member)
-        yield _post(origin, place, {field: row.get(column) for field, column in mapping.items()}, config, member, seen)
+        columns = tuple(row)
+        if columns not in mappings:
+            if not mappings:
+                _require(_mapping(list(columns), named), list(columns), member)
+            mappings[columns] = _mapping(list(columns), named)
+        said = {field: row.get(column) for field, column in mappings[columns].items()}
+        yield _post(origin, place, said, config, member, seen) or quarantine(origin, place, "strange_id", said)
 
 
 def _require(mapping: dict[str, str], columns: list[str], member: Member) -> None:
@@ -110,16 +129,12 @@ def _require(mapping: dict[str, str], columns: list[str], member: Member) -> Non
         )
 
 
-def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    """(line or row number, the row or None when it is broken, the raw text then)."""
+def _rows(member: Member) -> Iterator[Row]:
     with member.open() as stream:
-        if ".parquet" in member.name.lower():
-            number = 0
-            for batch in pq.ParquetFile(stream).iter_batches(8192):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row, ""
-        elif head(member, 64).lstrip(b"\xef\xbb\xbf \r\n").startswith(b"{"):
+        start = head(member, 64).removeprefix(b"\xef\xbb\xbf").lstrip(b" \r\n")
+        if start.startswith(b"PAR1"):
+            yield from _parquet_rows(stream)
+        elif start.startswith(b"{"):
             for number, line in lines(stream):
                 try:
                     row = json.loads(line)
@@ -127,50 +142,67 @@ def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
                     row = None
                 yield number, row if isinstance(row, dict) else None, line.decode("utf-8", errors="replace")
         else:
-            yield from _csv_rows(stream, _delimiter(member))
+            yield from _delimited_rows(stream, member)
 
 
-def _csv_rows(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    csv.field_size_limit(sys.maxsize)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-    reader = csv.reader((line.replace("\0", "") for line in text), delimiter=delimiter)
-    header = next(reader, [])
-    for cells in reader:
-        if cells:
-            fits = len(cells) == len(header)
-            yield (
-                reader.line_num,
-                dict(zip(header, cells, strict=True)) if fits else None,
-                delimiter.join(cells),
-            )
+def _delimited_rows(stream: IO[bytes], member: Member) -> Iterator[Row]:
+    header: list[str] | None = None
+    for number, cells, raw in delimited.rows(stream, _delimiter(member)):
+        if header is None:
+            header = cells or []
+            if cells is None:
+                yield number, None, raw
+        else:
+            fits = cells is not None and len(cells) == len(header)
+            yield number, dict(zip(header, cells or [], strict=True)) if fits else None, raw
+
+
+def _parquet_rows(stream: IO[bytes]) -> Iterator[Row]:
+    if not stream.seekable():
+        stream = pa.BufferReader(stream.read())
+    number = 0
+    for batch in pq.ParquetFile(stream).iter_batches(8192):
+        columns = [_whole_microseconds(column).to_pylist() for column in batch.columns]
+        for cells in zip(*columns, strict=True):
+            number += 1
+            yield number, dict(zip(batch.schema.names, cells, strict=True)), ""
+
+
+def _whole_microseconds(column: pa.Array) -> pa.Array:
+    """Nanoseconds have no Python form; no network's times need them."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return column
 
 
 def _post(
     origin: Origin, place: int, row: dict[str, Any], config: IngestConfig, member: Member, seen: Counter[bytes]
-) -> Item:
+) -> Item | None:
+    """The row's post or quarantine; None when its id cannot be used."""
     raw = row.get("text")
-    if not isinstance(raw, str) or not raw.strip():
-        return quarantine(origin, place, "no_text", json.dumps(row, default=str, ensure_ascii=False))
-    author = row.get("author")
+    if not isinstance(raw, str) or not sound(raw).strip():
+        return quarantine(origin, place, "no_text", row)
+    author = _plain(row.get("author"))
     if author is None and config.author_from == "file":
         author = member.stem
-    author = sound(str(author)).strip() or None if author is not None else None
     created = parse_time(row.get("created_at"))
-    uid = _uid(row.get("id"), (str(author), str(created[0]), raw), config.network, seen)
-    if uid is None:
-        return quarantine(origin, place, "strange_id", json.dumps(row, default=str, ensure_ascii=False))
-    parent = _known_id(row.get("reply_to"), config.network)
+    given, strange = _given_id(row, config.network)
+    if strange:
+        return None
+    repost = REPOST.match(raw) if config.network == "x" else None
+    lang = _plain(row.get("lang"))
     fields = {
-        "uid": uid,
+        "uid": f"{config.network}:{given or _made_id((str(author), str(created[0]), raw), seen)}",
         "network": config.network,
         "author_id": author,
         "author_handle": author,
         "created_at_trust": "client",
         "text_raw": sound(raw),
         "text": clean(raw).strip(),
-        "lang": str(row["lang"]) if row.get("lang") else None,
-        "lang_source": "platform" if row.get("lang") else None,
-        "reply_to": parent,
+        "lang": lang,
+        "lang_source": "platform" if lang else None,
+        "reply_to": f"{config.network}:{parent}" if (parent := _plain(row.get("reply_to"))) else None,
+        "repost_of_author": repost[1] if repost else None,
         "likes": whole_number(row.get("likes")),
         "reposts": whole_number(row.get("reposts")),
         "replies": whole_number(row.get("replies")),
@@ -179,15 +211,26 @@ def _post(
     return post(origin, place, created, fields)
 
 
-def _known_id(value: Any, network: str) -> str | None:
-    text = "" if value is None or isinstance(value, float) else sound(str(value)).strip()
-    return f"{network}:{text}" if text and len(text) <= 200 else None
+def _plain(value: Any) -> str | None:
+    """A cell as short text; null for what is none, and for numbers with a fraction: ids among them lost digits."""
+    if value is None or isinstance(value, (float, dict, list)):
+        return None
+    text = sound(str(value)).strip()
+    return text if text and len(text) <= LONGEST_ID and not _ROUNDED.fullmatch(text) else None
 
 
-def _uid(given: Any, said: tuple[str, ...], network: str, seen: Counter[bytes]) -> str | None:
-    """The given id; without one a hash of author, time and text, numbered where the same was said before."""
-    if given is not None and given != "":
-        return _known_id(given, network)
+def _given_id(row: dict[str, Any], network: str) -> tuple[str | None, bool]:
+    """The row's own id, and whether it has one that cannot be used."""
+    value = row.get("id")
+    if value is not None and str(value).strip():
+        found = _plain(value)
+        return (found.removeprefix(f"{network}:") if found else None), found is None
+    link = STATUS_LINK.fullmatch(str(row.get("url") or "").strip()) if network == "x" else None
+    return (link[1] if link else None), False
+
+
+def _made_id(said: tuple[str, ...], seen: Counter[bytes]) -> str:
+    """For a row without an id a hash of author, time and text, numbered where the same was said before."""
     digest = hashlib.sha256("\0".join(said).encode("utf-8", errors="replace")).digest()[:16]
     seen[digest] += 1
-    return f"{network}:{digest.hex()}" + (f"-{seen[digest]}" if seen[digest] > 1 else "")
+    return digest.hex() + (f"-{seen[digest]}" if seen[digest] > 1 else "")

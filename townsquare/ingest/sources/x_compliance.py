@@ -6,6 +6,7 @@ Batch results are NDJSON of affected ids; streams are NDJSON of single events, i
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +14,17 @@ from typing import Any
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, lines
 from townsquare.ingest.rows import Item, Items, Origin, event, quarantine
+from townsquare.ingest.shapes import a_dict, a_text
 from townsquare.ingest.text import parse_time, x_id, x_uid
 
 NAME = "x_compliance"
 TABLE = (
     ("reads", "batch compliance results, compliance streams (v2 and older)"),
     ("trap", "a batch row with reason scrub_geo also says action delete, and means only the place"),
+    (
+        "trap",
+        "batch results of posts and of users look alike: unless the file's name says user or tweet, both are meant",
+    ),
     ("quarantines", "lines that are no event"),
 )
 
@@ -30,6 +36,7 @@ BATCH_POST = {
     "deactivated": ("author_delete", True),
     "scrub_geo": ("scrub_geo", False),
 }
+ONLY_POSTS = ("bounced", "scrub_geo")
 STREAM = {
     "delete": ("delete", False),
     "withheld": ("withheld", False),
@@ -53,8 +60,7 @@ def detect(member: Member) -> str | None:
     for record in _first_records(member):
         if {"id", "action", "reason"} <= record.keys():
             return "its lines have id, action and reason"
-        inner = record.get("data") if isinstance(record.get("data"), dict) else record
-        assert isinstance(inner, dict)
+        inner = a_dict(record.get("data")) or record
         names = STREAM.keys() & inner.keys()
         if names and "text" not in inner:
             return f"its lines are events such as {min(names)}"
@@ -65,66 +71,85 @@ def _first_records(member: Member) -> Iterator[dict[str, Any]]:
     for line in head(member).split(b"\n")[:3]:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             yield record
 
 
 def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
-    """Events, one a line."""
+    """Events, one a line; two where a batch result does not tell whether its ids are posts or users."""
     with member.open() as stream:
         for number, line in lines(stream):
             try:
                 record = json.loads(line)
-                found = _event(origin, number, record) if isinstance(record, dict) else None
-            except (ValueError, RecursionError, TypeError, AttributeError):
+            except (ValueError, RecursionError):
                 yield quarantine(origin, number, "broken_json", line)
                 continue
-            yield found or quarantine(origin, number, "not_an_event", line)
+            yield from _events(origin, number, a_dict(record)) or [quarantine(origin, number, "not_an_event", line)]
 
 
-def _event(origin: Origin, number: int, record: dict[str, Any]) -> Item | None:
+def _events(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
     if {"id", "reason"} <= record.keys():
         return _batch(origin, number, record)
-    inner = record.get("data") if isinstance(record.get("data"), dict) else record
-    assert isinstance(inner, dict)
+    inner = a_dict(record.get("data")) or record
     name = next((key for key in inner if key in STREAM), None)
     if name is None or not isinstance(inner[name], dict):
-        return None
+        return []
     kind, reversible = STREAM[name]
     body = inner[name]
     if "favorite" in body:
         kind = "unlike"
     target = _target(name, body)
     if target is None:
-        return None
-    when = parse_time(body.get("event_at") or body.get("timestamp_ms") or body.get("timestampMs"))[0]
+        return []
+    when = _first_time(body, "event_at", "timestamp_ms", "timestampMs")
     fields = {"kind": kind, "reversible": reversible, "reason": name, "event_at": when, "received_at": when}
-    return event(origin, number, {**fields, **target})
+    return [event(origin, number, {**fields, **target})]
+
+
+def _first_time(body: dict[str, Any], *keys: str) -> dt.datetime | None:
+    return next((when for key in keys if (when := parse_time(body.get(key))[0]) is not None), None)
 
 
 def _target(name: str, body: dict[str, Any]) -> dict[str, str] | None:
-    if name.startswith("user_") or "up_to_tweet_id" in body or "up_to_status_id" in body:
-        user = body.get("user") if isinstance(body.get("user"), dict) else body
-        assert isinstance(user, dict)
-        author = x_id(user.get("id_str") or user.get("id") or user.get("user_id_str") or user.get("user_id"))
+    if name.startswith("user_") or name == "scrub_geo":
+        user = a_dict(body.get("user")) or body
+        author = next(
+            (found for key in ("id_str", "id", "user_id_str", "user_id") if (found := x_id(user.get(key)))), None
+        )
         return {"target_author": f"x:{author}"} if author else None
     holder = next((body[key] for key in ("tweet", "status", "favorite") if isinstance(body.get(key), dict)), body)
-    uid = x_uid(holder.get("id_str") or holder.get("id"))
+    uid = x_uid(holder.get("id_str")) or x_uid(holder.get("id"))
     return {"target_uid": uid} if uid else None
 
 
-def _batch(origin: Origin, number: int, record: dict[str, Any]) -> Item | None:
-    reason, uid = record["reason"], x_uid(record["id"])
+def _batch(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
+    reason, uid = a_text(record["reason"]) or "", x_uid(record["id"])
     if reason not in BATCH_POST or uid is None:
-        return None
-    kind, reversible = BATCH_POST[reason]
-    # A file of users and one of posts look alike but for where they came from: X names the job in the file.
-    about_users = "user" in origin.member.lower()
-    target = {"target_author": uid} if about_users else {"target_uid": uid}
-    if about_users and reason == "deleted":
-        kind, reversible = "author_delete", True
-    when = parse_time(record.get("redacted_at") or record.get("created_at"))[0]
-    fields = {"kind": kind, "reversible": reversible, "reason": reason, "event_at": when, "received_at": when}
-    return event(origin, number, {**fields, **target})
+        return []
+    when = _first_time(record, "redacted_at", "created_at")
+    found = []
+    if _may_be(origin.member, "user") or reason in ONLY_POSTS:
+        kind, reversible = BATCH_POST[reason]
+        found.append(({"target_uid": uid}, kind, reversible))
+    if _may_be(origin.member, "tweet") and reason not in ONLY_POSTS:
+        kind, reversible = ("author_delete", True) if reason == "deleted" else BATCH_POST[reason]
+        found.append(({"target_author": uid}, kind, reversible))
+    return [
+        event(
+            origin,
+            number,
+            {"kind": kind, "reversible": reversible, "reason": reason, "event_at": when, "received_at": when, **target},
+        )
+        for target, kind, reversible in found
+    ]
+
+
+def _may_be(name: str, other: str) -> bool:
+    """Whether a file's name leaves it open that its ids are not of the `other` kind (user or tweet).
+
+    Results about posts and about users look alike; only a name that says one of the two tells.
+    """
+    says = {word for word in ("user", "tweet") if word in name.lower()}
+    return says != {other}

@@ -1,0 +1,1 @@
+"""2. Posts -> corpus: documents, conversations and preference pairs, with a reason for every post left out."""

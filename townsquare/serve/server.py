@@ -1,0 +1,112 @@
+"""`townsquare serve`: the page and the API on a loopback address, until stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from townsquare.consent.gate import today
+from townsquare.consent.grants import read_grants
+from townsquare.errors import ConfigError, StaleError
+from townsquare.serve.api import Facts, make_app
+from townsquare.serve.config import ServeConfig
+from townsquare.serve.desk import Desk
+from townsquare.serve.guard import is_loopback
+from townsquare.square import Square
+from townsquare.town.tables import read_questions
+
+EXAMPLES = 3
+GRACE_SECONDS = 30  # answers under way may end before they are cut off
+
+
+def serve(square: Square, config: ServeConfig) -> None:
+    """Answer over HTTP until Ctrl-C or SIGTERM; answers under way then end. Prints where it listens.
+
+    Raises ConfigError for an address that is not loopback or is taken, and what opening the assistant raises.
+    """
+    from townsquare.serve.assistant import Assistant
+
+    with (
+        listen(config.host, config.port) as listening,
+        contextlib.closing(Assistant.open(square, config)) as assistant,
+        contextlib.closing(Desk(assistant)) as desk,
+    ):
+        host, port = listening.getsockname()[:2]
+        where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        print(
+            f"{assistant.engine.name} answers at {where}/ and, for programs, {where}/v1. Ctrl-C stops it.", flush=True
+        )
+        questions = examples(square)
+        Server(make_app(desk, lambda: Facts(grantors(square), questions))).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on a loopback address; port 0 takes a free one. Raises ConfigError."""
+    if not is_loopback(host):
+        raise ConfigError(
+            f"host cannot be {host!r}: without keys anyone who reaches it could read posts",
+            remedy="Leave it at 127.0.0.1; for other machines, put a gateway that checks who asks in front of it.",
+        )
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    except OSError as error:
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {why}", remedy="Give another --port; 0 takes a free one."
+        ) from error
+
+
+def grantors(square: Square) -> tuple[str, ...]:
+    """Who allows posts to be shown today."""
+    grants = [grant for grant in read_grants(square) if grant.live(today()) and "display" in grant.purposes]
+    return tuple(dict.fromkeys(grant.grantor for grant in grants))
+
+
+def examples(square: Square) -> tuple[str, ...]:
+    """Questions that a town's posts answer, of different kinds; none where the posts are no town's."""
+    try:
+        questions = read_questions(square)
+    except StaleError:
+        return ()
+    kinds = {question.kind: question.question for question in questions if question.answerable}
+    return tuple(kinds.values())[:EXAMPLES]
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our settings: no access log, for addresses name posts; nothing but HTTP."""
+
+    def __init__(self, app: FastAPI) -> None:
+        settings = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(settings)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but a signal that was heeded is not raised again: what is open still has to be closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        heeded = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
