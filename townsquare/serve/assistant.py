@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -74,16 +75,17 @@ class Assistant:
         hits = retrieval.search(self._square, question, self._config.posts)
         if not hits:
             yield chat.NOTHING_FOUND
-            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [])
+            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False)
             return
         kept: list[Sentence] = []
+        cited: list[int] = []  # places in `hits`, in the order in which the answer first cites them
         for sentence in self._checked(messages, question, hits, sampling, stopped):
-            yield (" " if kept else "") + marked(sentence)
-            kept.append(sentence)
+            kept.append(renumbered(sentence, cited))
+            yield (" " if len(kept) > 1 else "") + marked(kept[-1])
         if not kept:
-            kept.append(quotation(question, hits[0]))
+            kept.append(renumbered(quotation(question, hits[0]), cited))
             yield marked(kept[0])
-        yield self._answer(kept, hits)
+        yield self._answer(kept, [hits[place - 1] for place in cited], found=True)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
@@ -122,14 +124,13 @@ class Assistant:
             if isinstance(pieces, Generator):
                 pieces.close()  # the engine stops at once
 
-    def _answer(self, kept: Sequence[Sentence], hits: Sequence[Hit]) -> Answer:
-        cited = sorted({number for sentence in kept for number in sentence.citations})
+    def _answer(self, kept: Sequence[Sentence], cited: Sequence[Hit], *, found: bool) -> Answer:
         return Answer(
             text=" ".join(map(marked, kept)),
             sentences=tuple(kept),
-            citations=tuple(hits[number - 1].post.cited(number) for number in cited),
+            citations=tuple(hit.post.cited(number) for number, hit in enumerate(cited, start=1)),
             as_of=self._newest(),
-            found=bool(hits),
+            found=found,
             engine=self.engine.name,
         )
 
@@ -154,11 +155,13 @@ def question_of(messages: Sequence[Turn]) -> str:
     last = last_of(messages, "user")
     if not follows_up(messages):
         return last
-    before = last_of(messages, "user", skip=1)
-    if any(word.kind == "name" for word in words(last)):
-        names = [(word.start, word.start + len(word.raw)) for word in words(before) if word.kind == "name"]
+    before, said = last_of(messages, "user", skip=1), words(last)
+    names = [(word.start, word.start + len(word.raw)) for word in words(before) if word.kind == "name"]
+    if any(word.kind == "name" for word in said):  # "and the Lowfield Library?": the same of another
         for start, end in reversed(names):
             before = before[:start] + before[end:]
+    elif any(word.kind != "empty" for word in said):  # "and who owns it?": another of the same
+        return f"{last} ({', '.join(before[start:end] for start, end in names)})"
     return f"{before}\n{last}"
 
 
@@ -180,6 +183,12 @@ def prompt(messages: Sequence[Turn], hits: Sequence[Hit], tokens: int) -> list[T
 def quotation(question: str, hit: Hit) -> Sentence:
     """The best post in its own words, as post [1]."""
     return Sentence(f"“{citations.quote(hit.post.text, question)}”", (1,), True, True)
+
+
+def renumbered(sentence: Sentence, cited: list[int]) -> Sentence:
+    """The sentence with posts numbered in the order of their first citation; `cited` grows by new ones."""
+    cited += [number for number in sentence.citations if number not in cited]
+    return dataclasses.replace(sentence, citations=tuple(cited.index(number) + 1 for number in sentence.citations))
 
 
 def marked(sentence: Sentence) -> str:

@@ -20,7 +20,7 @@ COVERED = 0.8
 QUOTE_CHARACTERS = 280
 """The longest quotation of a post: an answer points at posts and does not replace them."""
 
-_MARK = re.compile(r"\s*\[(\d{1,3})\]")
+_MARK = re.compile(r"\s*\[([0-9]{1,3})\]")
 _ENDED = re.compile(r"[.!?…]+[\"'”’)]*(?:\s*\[\d{1,3}\])*(?=\s+[^\s\[])|\n")
 _ANY_MARK = re.compile(r"\s*[\[［【〔]\s*\d[^\]］】〕]*[\]］】〕]")
 _QUOTATION = re.compile('["“«]([^"“”«»]{2,})["”»]')

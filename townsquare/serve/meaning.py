@@ -21,7 +21,8 @@ _KINDS = {
     "time": (
         r"\b\d{1,2}[:.h]\d{2}\b(?!\s?[€$£]|\s?euro)(?:\s?[ap]\.?m)?|\b\d{1,2}\s?[ap]\.?m\b|"
         rf"\b(?:\d{{1,2}}|{_NUMBER}) ?o'?clock\b|\b(?:half|quarter)[ -](?:past|to) (?:\d{{1,2}}|{_NUMBER})\b|"
-        r"\bnoon\b|\bmidday\b|\bmidnight\b|\b(?:at|until|till|from|by) \d{1,2}\b(?![.:/-]?\d|\s?[€$£]|\s?euro)"
+        r"\bnoon\b|\bmidday\b|\bmidnight\b|"
+        rf"\b(?:at|until|till|from|by|around) (?:\d{{1,2}}|{_NUMBER})\b(?![.:/-]?\d|\s?[€$£]|\s(?:euro|pound|dollar))"
     ),
     "weekday": r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\bweekends?\b|\bevery day\b|\bdaily\b",
     "date": (
@@ -34,24 +35,35 @@ _KINDS = {
         r"(?: \d{1,2}\b)?|\bfor free\b|\bfree of charge\b|\bfree (?:entry|admission)\b|"
         r"\b(?:entry|admission|tickets?) (?:is|are) free\b"
     ),
-    "score": r"\b\d{1,3}\s?[-–:]\s?\d{1,3}\b|\b\d{1,3} to \d{1,3}\b|\b(?:nil|draw)\b",
+    "duration": rf"\b(?:\d+|{_NUMBER})[ -]?(?:min(?:ute)?s?|h(?:ou)?rs?|days?|weeks?)\b|\bhourly\b|\bhalf an hour\b",
+    "score": (
+        r"\b\d{1,3}\s?[-–:]\s?\d{1,3}\b|\bdraw\b|"
+        rf"\b(?:\d{{1,3}}|{_NUMBER})[ -](?:to|all|nil)\b(?:[ -](?:\d{{1,3}}|{_NUMBER})\b)?"
+    ),
     "street": r"\b\w+ (?:street|road|lane|row|hill|alley|crescent|walk|avenue|square|terrace|st|rd|ave)\b",
     "figure": rf"\d+|\b{_NUMBER}\b|\b(?:dozen|hundred|thousand|hourly|daily|weekly)\b",
 }
 _WANTED = (
     (r"\bwhat time\b|\bhours?\b|\bclosing time\b|\bopening time\b", ("time",)),
     (r"\b(?:what|which) (?:day of the week|weekday)\b|\bweekday\b", ("weekday",)),
-    (r"\b(?:what|which) day\b", ("weekday", "date")),
+    (r"\b(?:what|which|the) (?:\w+ )?day\b", ("weekday", "date")),
     (r"\b(?:what|which) year\b", ("year",)),
     (r"\bdate\b", ("date",)),
     (r"\b(?:street|road|address)\b", ("street",)),
-    (r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bfares?\b", ("money",)),
+    (
+        r"\bhow much\b.*\b(?:is|are|was|cost|pay|for|at|charge)|\b(?:does|do|did|would) .*\bcosts?\b|"
+        r"\bwhat(?: is| are| was|'s|’s)\b.*\b(?:price|fee|fare|cost|admission)\b",
+        ("money",),
+    ),
+    (r"\bhow often\b|\bhow (?:many|long)\b.*\b(?:minutes?|hours?|days?)\b", ("duration",)),
     (r"\bhow (?:many|often|long|far|old|big|tall)\b", ("figure",)),
     (r"\bscore\b", ("score",)),
     (
         r"\bwhen (?:does|do|did|will|can)\b.*\b(?:open|close|shut|start|begin|kick|leave|depart|end|finish)",
         ("time", "date"),
     ),
+    (r"\bwhen\b.*\bkick", ("time",)),
+    (r"\bwhen\b.*\b(?:take place|happen)", ("date", "weekday", "year")),
     (r"\bwhen(?: is|'s|’s| are| was| were)\b", ("date", "weekday", "year")),
     (r"\bwhen\b", ("time", "weekday", "date", "year")),
 )
@@ -66,9 +78,14 @@ _ASKS = re.compile(
     r"figure out|no idea|not sure)\w*\b.*\b(?:what|which|who|whose|when|where|why|how|if|whether)\b",
     re.IGNORECASE,
 )
+_OPEN = re.compile(r"\b(?:what|which|who|whose|when|where|why|how|whether)\b", re.IGNORECASE)
 _OPENS_QUESTION = re.compile(
     r"^\W*(?:who|what|when|where|why|how|which|whose|does|do|did|can|could|would|has|have|is|are|any|anyone|anybody)\b"
     r"(?!.*[.!])",
+    re.IGNORECASE,
+)
+_KNOWS_NOT = re.compile(
+    r"\b(?:no idea|no clue|not a clue|who knows|beats me|dunno|don'?t know|not sure)\b|^\W*(?:try|ask) [A-Z]",
     re.IGNORECASE,
 )
 _INSTRUCTS = re.compile(
@@ -77,7 +94,7 @@ _INSTRUCTS = re.compile(
     r"\b(?:as|dear|hey|note to|attention) (?:an? )?(?:ai|assistant|chatbot|bot)\b|"
     r"\b(?:ai|assistant|chatbot|model)s?\b.{0,30}\b(?:must|should|always|reply|answer|respond|say)\b|"
     r"<\|?\w+\|?>|^\s*(?:system|assistant|user)\s*:",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -92,8 +109,12 @@ def instructs(text: str) -> bool:
 
 
 def statements(text: str) -> list[str]:
-    """The sentences of a post that state something; none when the post tries to steer an assistant."""
-    return [] if instructs(text) else [sentence for sentence in sentences(text) if not asks(sentence)]
+    """The sentences of a post that state something; none when it says that it does not know, or steers an assistant."""
+    if instructs(text) or _KNOWS_NOT.search(text):
+        return []
+    parts = sentences(text)
+    asking = any(map(asks, parts))  # "… where it is. Anyone?": what is left open before is asked too
+    return [part for part in parts if not asks(part) and not (asking and _OPEN.search(part))]
 
 
 def kinds(text: str) -> frozenset[str]:
@@ -146,8 +167,8 @@ def concepts(keys: list[str]) -> list[tuple[str, int, int]]:
 
 
 def narrowed(found: set[str]) -> set[str]:
-    """Concepts of a question without those that a narrower one makes mere wording."""
-    wider = {f"#{wide}" for narrow, wide in _english()["narrows"].items() if f"#{narrow}" in found}
+    """Concepts of a question without those that say nothing or that a narrower one makes mere wording."""
+    wider = {"#nothing"} | {f"#{wide}" for narrow, wide in _english()["narrows"].items() if f"#{narrow}" in found}
     return found - wider
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING
@@ -35,8 +36,13 @@ MOST_WEIGHT = 5.0
 
 _A_THING = re.compile(r"\b[Aa]n? ((?:[a-z-]+ ){1,5}?)(?:costs?|at|in|on|from|go|sell)\b")
 _WANTS_NAME = re.compile(
-    r"\b(?:who|whose|whom|where|which place|what place|at which|(?:what|which) \w+ is .* on)\b", re.I
+    r"\b(?:who|whose|whom|where|(?:which|what) (?:place|stop|station|venue|ground|town|city)|"
+    r"(?:what|which) \w+ is .* on)\b",
+    re.IGNORECASE,
 )
+_CONTRASTS = frozenset({"first", "last", "earliest", "latest"})
+"""Words that make it another thing: the first bus is not the last."""
+SHORT_REPLY_WORDS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Wish:
     concepts: tuple[Term, ...]
     """Concepts of english.toml; a post must touch half of them."""
     plain: tuple[Term, ...]
-    """Its other words: they order posts, and decide where the question has neither thing nor concept."""
+    """Its other words: they order posts, and decide where the question has no name, or neither thing nor concept."""
     kinds: frozenset[str]
     wants_name: bool
     asked: frozenset[str]
@@ -77,7 +83,7 @@ class Hit:
     parent: Post | None
     """The question that it replies to, where it was found through it."""
     values: frozenset[str]
-    """What it gives of the kind asked for, in one spelling, such as "time 435"."""
+    """What it gives of the kind asked for, in one spelling, such as "time 435"; or names."""
 
 
 def search(square: Square, question: str, limit: int) -> list[Hit]:
@@ -93,7 +99,7 @@ def search(square: Square, question: str, limit: int) -> list[Hit]:
         if uid in posts:
             score = _score(wish, posts[uid], posts.get(parent or ""))
             if score is not None:
-                values = meaning.values(_stated(posts[uid]), wish.kinds)
+                values = _values(wish, _stated(posts[uid]))
                 hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
     return _ordered(hits)[:limit]
 
@@ -108,7 +114,7 @@ def understand(table: LanceDataset, question: str) -> Wish:
     shared = [found for found in meaning.concepts([word.key for word in said]) if said[found[1]].kind != "name"]
     inside = {place for _, start, length in shared for place in range(start, start + length)}
     plain = {w.key: w for place, w in enumerate(said) if w in told and w.key not in names and place not in inside}
-    thing = {word.key for match in _A_THING.finditer(question) for word in words(match[1])}
+    thing = {word.key for match in _A_THING.finditer(question) for word in words(match[1])} | _CONTRASTS
     terms = {key: Term(_spellings(table, w, counts), _weight(counts.get(w.raw, 0), rows)) for key, w in plain.items()}
     spelt = tuple(_spellings(table, word, counts) for word in names.values())
     return Wish(
@@ -117,10 +123,17 @@ def understand(table: LanceDataset, question: str) -> Wish:
         thing=tuple(term for key, term in terms.items() if key in thing),
         concepts=tuple(Term(frozenset({c}), 1.0) for c in sorted(meaning.narrowed({c for c, _, _ in shared}))),
         plain=tuple(term for key, term in terms.items() if key not in thing),
-        kinds=meaning.wanted(question),
+        kinds=meaning.wanted(_without(names, question)),
         wants_name=bool(_WANTS_NAME.search(question)),
         asked=frozenset(word.key for word in said).union(*spelt),
     )
+
+
+def _without(names: dict[str, Word], question: str) -> str:
+    """The question without its names: Story Hour asks for no hour."""
+    for word in names.values():
+        question = question[: word.start] + " " * len(word.raw) + question[word.start + len(word.raw) :]
+    return question
 
 
 def _weight(held: int, rows: int) -> float:
@@ -151,12 +164,21 @@ def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
     stated = _stated(post)
     own = meaning.topics(stated, wish.asked)
     read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
-    if not all(name & read for name in wish.names) or not _answers(wish, stated):
+    if not all(name & read for name in wish.names) or not _answers(wish, stated, own, parent):
         return None
-    about = [_share(terms, read) for terms in (wish.thing, wish.concepts) if terms] or [_share(wish.plain, read)]
+    # Without a name, and without thing or concept, its plain words are what the question is about.
+    plain = wish.plain if not wish.names or not (wish.thing or wish.concepts) else ()
+    about = [_share(terms, read) for terms in (wish.thing, wish.concepts, plain) if terms] or [1.0]
     if min(about) < ENOUGH:
         return None
     return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
+
+
+def _values(wish: Wish, stated: str) -> frozenset[str]:
+    """What a statement gives of the kinds wanted; where a name is wanted, its names that the question has not."""
+    if wish.kinds or not wish.wants_name:
+        return meaning.values(stated, wish.kinds)
+    return frozenset(word.key for word in words(stated) if word.kind == "name" and word.key not in wish.asked)
 
 
 def _stated(post: Post) -> str:
@@ -168,18 +190,27 @@ def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
     return sum(term.weight for term in terms if term.keys & found) / whole if whole else 1.0
 
 
-def _answers(wish: Wish, stated: str) -> bool:
+def _answers(wish: Wish, stated: str, own: frozenset[str], parent: Post | None) -> bool:
     """Whether a statement has the kind of thing asked for, and says anything beyond the question."""
-    if wish.kinds and not wish.kinds & meaning.kinds(stated):
+    if wish.kinds:
+        return bool(wish.kinds & meaning.kinds(stated))
+    said = words(stated)
+    fresh = [word for word in said if word.kind != "empty" and word.key not in wish.asked]
+    if not wish.wants_name or stated == stated.lower():  # who writes without capitals writes names without them
+        return bool(fresh)
+    if frozenset({"#where"}) in {term.keys for term in wish.concepts} and "#where" not in own:
         return False
-    fresh = [word for word in words(stated) if word.kind != "empty" and word.key not in wish.asked]
-    if wish.wants_name and not wish.kinds and stated != stated.lower():
-        if any("#where" in term.keys for term in wish.concepts) and "#where" not in meaning.topics(stated, wish.asked):
-            return False
-        return any(word.kind == "name" for word in fresh) or bool(
-            fresh and stated[:1].isupper() and fresh[0].start == 0
-        )
-    return bool(fresh)
+    if parent and not any(term.keys & own for term in wish.concepts) and not any(name & own for name in wish.names):
+        return _names_someone(said, wish.asked)
+    return any(word.kind == "name" or word.start == 0 for word in fresh)
+
+
+def _names_someone(said: list[Word], asked: frozenset[str]) -> bool:
+    """Whether a reply that takes up nothing of the question is a name: "Mira Holt", and not chat with somebody."""
+    named = [
+        (word.kind == "name" or word.start == 0) and word.kind != "empty" and word.key not in asked for word in said
+    ]
+    return any(map(all, itertools.pairwise(named))) or (any(named) and len(said) <= SHORT_REPLY_WORDS)
 
 
 def bears_on(question: str, sentence: str) -> bool:

@@ -1,65 +1,78 @@
-"""The assistant on the terminal: one question, or a conversation."""
+"""The assistant on a terminal: one question, or a conversation."""
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
+from rich.text import Text
 
 from townsquare.model.chat import Turn
-from townsquare.serve.answers import Answer
+from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.assistant import Assistant
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import Sampling
 from townsquare.square import Square
-
-TURNS_KEPT = 8
 
 
 def ask(square: Square, config: ServeConfig, question: str) -> Answer:
-    """Answer one question. Raises StaleError without an index or a model, EngineError."""
+    """Answer one question. Raises StaleError without an index or model, EngineError, InputError."""
     with Assistant.open(square, config) as assistant:
-        return assistant.answer([("user", question)], Sampling())
+        return assistant.answer([("user", question)])
 
 
 def show_answer(answer: Answer, console: Console) -> None:
-    """Print an answer and the posts it cites."""
-    console.print(answer.text, markup=False, highlight=False)
-    show_posts(answer, console)
-
-
-def show_posts(answer: Answer, console: Console) -> None:
-    """Print the cited posts: who, when, what, where; and up to when the index knows."""
-    for citation in answer.citations:
-        when = (citation.created_at or "at an unknown time")[:10]
-        who = f"@{citation.author_handle}" if citation.author_handle else citation.author
-        console.print(f"  [{citation.number}] {who}, {when}: ", style="dim", markup=False, highlight=False, end="")
-        console.print(" ".join(citation.text.split()), markup=False, highlight=False)
-        console.print(f"      {citation.url or citation.uid}", style="dim", markup=False, highlight=False)
-    console.print(f"  as of {answer.as_of or 'an unknown day'}", style="dim", highlight=False)
+    """Print the answer, then the posts that it cites."""
+    console.print(Text(visible(answer.text)))
+    _show_posts(answer, console)
 
 
 def chat(square: Square, config: ServeConfig) -> None:
-    """Talk until the end of input (Ctrl-D) or an empty line. Nothing that is said is kept."""
+    """Talk until the end of input (Ctrl-D). Raises as `ask` does."""
     console = Console()
+    turns: list[Turn] = []
     with Assistant.open(square, config) as assistant:
-        console.print(f"{assistant.engine.name} answers from this square's posts. Ctrl-D ends.", style="dim")
-        turns: list[Turn] = []
-        while question := _line():
-            turns = [*turns[-TURNS_KEPT:], ("user", question)]
-            for piece in assistant.stream(turns, Sampling()):
-                if isinstance(piece, Answer):
-                    console.print()
-                    show_posts(piece, console)
-                    turns.append(("assistant", piece.text))
-                else:
-                    console.print(piece, end="", markup=False, highlight=False)
+        console.print("Ask about the posts. Ctrl-D ends.", style="dim")
+        while (line := _read(console)) is not None:
+            if not line.strip():
+                continue
+            turns.append(("user", line))
+            answer = _speak(assistant, turns, console)
+            turns.append(("assistant", answer.text))
 
 
-def _line() -> str:
-    """What the person types; empty at the end of input."""
-    print("> ", end="", flush=True)
-    line = sys.stdin.readline()
-    if not line:
-        print()
-    return line.strip()
+def _read(console: Console) -> str | None:
+    try:
+        return console.input("[bold]> [/bold]")
+    except (EOFError, KeyboardInterrupt):
+        console.print()
+        return None
+
+
+def _speak(assistant: Assistant, turns: list[Turn], console: Console) -> Answer:
+    answer: Answer | None = None
+    for piece in assistant.stream(turns):
+        if isinstance(piece, Answer):
+            answer = piece
+        else:
+            console.print(Text(visible(piece)), end="")
+    console.print()
+    assert answer is not None  # a stream ends with the Answer
+    _show_posts(answer, console)
+    return answer
+
+
+def _show_posts(answer: Answer, console: Console) -> None:
+    for citation in answer.citations:
+        console.print(Text(visible(card(citation))), style="dim")
+    if answer.as_of:
+        console.print(Text(f"Newest post here: {answer.as_of}"), style="dim")
+
+
+def card(citation: Citation) -> str:
+    """A cited post in two lines: number, who, when, where; then what it says."""
+    who = f"@{citation.author_handle}" if citation.author_handle else citation.author
+    place = [citation.network, who, (citation.created_at or "no date")[:10], citation.url or citation.uid]
+    return f"[{citation.number}] {' · '.join(place)}\n    {' '.join(citation.text.split())}"
+
+
+def visible(text: str) -> str:
+    """A person's text without control characters: a post cannot move the cursor or colour the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)

@@ -19,7 +19,7 @@ him his how i if in into is it its itself just let like ll m me mine more most m
 or other our ours out over own please re s said same say says she should so some somebody someone something such
 t tell than that the their theirs them then there these they thing things this those through to too up us ve
 very was we were what when where which who whom whose why will with would you your yours d know knows there's
-that's it's i'm
+that's it's i'm think thinks thought feel
 """
 EMPTY = frozenset(_EMPTY.split())
 _NEGATIONS = """

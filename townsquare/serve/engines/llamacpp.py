@@ -105,7 +105,10 @@ def _load(path: Path, context_tokens: int, threads: int) -> Any:
     params.api_keys = [secrets.token_hex(32)]
     params.ui = params.endpoint_slots = params.endpoint_props = False
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
+        # Its destructor waits for ever if its main loop has not begun yet; a reply shows that it has.
+        server.handle_completions(json.dumps({"prompt": "a", "n_predict": 1, "stream": True}), lambda chunk: False)
+        return server
     except RuntimeError as error:
         raise EngineError(
             f"llama.cpp cannot load this model: {error}",

@@ -39,6 +39,7 @@ class Upstream:
         except (OSError, http.client.HTTPException) as error:
             raise self._away(f"broke off: {error or type(error).__name__}") from error
         finally:
+            response.close()
             connection.close()
 
     def close(self) -> None:
@@ -60,6 +61,7 @@ class Upstream:
             if response.status == 200:
                 return connection, response
             why = f"answered {response.status}: {response.read(400).decode(errors='replace').strip()}"
+            response.close()
             connection.close()
             if response.status not in TRANSIENT:
                 break
