@@ -102,7 +102,8 @@ def events_table(rows: list[dict[str, Any]], uids: list[str]) -> pa.Table:
 
 def is_out(events: list[dict[str, Any]], target: str, purpose: str) -> bool:
     mine = [e for e in events if target in (e["target_uid"], e["target_author"]) and e["kind"] in ("opt_out", "opt_in")]
-    mine = [e for e in mine if (e["scope"] or "all") in ("all", purpose)]
+    scopes = {"tune": ("all", "tune", "train")}.get(purpose, ("all", purpose))
+    mine = [e for e in mine if (e["scope"] or "all") in scopes]
     if not mine:
         return False
     moment = max(e["event_at"] or DAY - dt.timedelta(days=1) for e in mine)
