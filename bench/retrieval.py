@@ -11,10 +11,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from townsquare.town import tables as town
-from townsquare.town.config import TownConfig
-from townsquare.town.run import run as build_town
-
 from townsquare.consent.grants import add_grant
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.run import run as ingest
@@ -23,6 +19,9 @@ from townsquare.serve.config import IndexConfig
 from townsquare.serve.run import run as build_index
 from townsquare.serve.words import fold
 from townsquare.square import Square
+from townsquare.town import tables as town
+from townsquare.town.config import TownConfig
+from townsquare.town.run import run as build_town
 
 POSTS = 20_000
 
