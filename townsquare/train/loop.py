@@ -28,6 +28,8 @@ CLIP_NORM = 1.0
 SPIKE = 3.0  # a loss above this many times its running mean is not learned from
 LOGITS_BYTES = 1 << 28  # float32 logits held at once
 MICRO_TOKENS = 1 << 14
+ROWS_OF_LOGITS = 512
+NO_TARGET = -100
 
 
 class Interrupted(Exception):
@@ -159,8 +161,13 @@ def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, p
     counts = torch.from_numpy(batch.counts).to(device).view(-1)
     with torch.autocast(device.type, dtype=plan.number_type, enabled=plan.number_type != torch.float32):
         out = hidden(ids, positions, attention_mask(batch.segment, device))
-        logits = decoder.lm_head(out.flatten(0, 1)[counts])
-    return F.cross_entropy(logits.float(), targets.view(-1)[counts], reduction="sum")
+        chosen = counts.nonzero().flatten()
+        # Rounded up: a shape of its own for every step fills the matrix library's cache, gigabytes in minutes.
+        padded = F.pad(chosen, (0, -len(chosen) % ROWS_OF_LOGITS))
+        logits = decoder.lm_head(out.flatten(0, 1)[padded])
+    wanted = targets.view(-1)[padded]
+    wanted[len(chosen) :] = NO_TARGET
+    return F.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=NO_TARGET)
 
 
 def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
