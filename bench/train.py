@@ -108,9 +108,8 @@ def main() -> None:
         ("transformers' Llama, float32", peer(decoder, options.steps, torch.float32)),
     ):
         speed = TOKENS_PER_STEP / taken
-        print(
-            f"{name:44} {speed:8,.0f} tokens/s  {flops / taken / rate:.3f} of the matrix rate  {taken / seconds:.2f} of our time"
-        )
+        share = flops / taken / rate
+        print(f"{name:44} {speed:8,.0f} tokens/s  {share:.3f} of the matrix rate  {taken / seconds:.2f} of our time")
 
 
 if __name__ == "__main__":
