@@ -101,13 +101,21 @@ def events_table(rows: list[dict[str, Any]], uids: list[str]) -> pa.Table:
 
 
 def is_out(events: list[dict[str, Any]], target: str, purpose: str) -> bool:
+    """Out by an opt-out that bears on the purpose and that no later opt-in to the same, or to all, took back."""
     mine = [e for e in events if target in (e["target_uid"], e["target_author"]) and e["kind"] in ("opt_out", "opt_in")]
-    scopes = {"tune": ("all", "tune", "train")}.get(purpose, ("all", purpose))
-    mine = [e for e in mine if (e["scope"] or "all") in scopes]
-    if not mine:
-        return False
-    moment = max(e["event_at"] or DAY - dt.timedelta(days=1) for e in mine)
-    return any(e["kind"] == "opt_out" for e in mine if (e["event_at"] or DAY - dt.timedelta(days=1)) == moment)
+    bearing = {"tune": ("all", "tune", "train")}.get(purpose, ("all", purpose))
+
+    def moment(event: dict[str, Any]) -> dt.datetime:
+        when: dt.datetime = event["event_at"] or DAY - dt.timedelta(days=1)
+        return when
+
+    def taken_back(out: dict[str, Any]) -> bool:
+        scope = out["scope"] or "all"
+        return any(
+            e["kind"] == "opt_in" and (e["scope"] or "all") in (scope, "all") and moment(e) > moment(out) for e in mine
+        )
+
+    return any(e["kind"] == "opt_out" and (e["scope"] or "all") in bearing and not taken_back(e) for e in mine)
 
 
 def covers(grant: Grant, post: dict[str, Any], purpose: str) -> bool:
@@ -179,6 +187,23 @@ def test_who_is_out_is_who_said_so_last(events: list[dict[str, Any]], purpose: s
     assert out.authors == ({"x:7"} if is_out(happened.to_pylist(), "x:7", purpose) else set())
     happened = events_table([{**event, "target": "post 0"} for event in events], ["x:1"])
     assert opt_outs(happened, purpose).posts == ({"x:1"} if is_out(happened.to_pylist(), "x:1", purpose) else set())
+
+
+def test_an_opt_in_takes_back_what_it_names_and_no_more() -> None:
+    """By hand: everything out, training in again; nobody said that tuning, or even training, is free of the first."""
+    first, then = dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    base = {"target": "x:7"}
+
+    def happened(*said: tuple[str, str, dt.datetime]) -> Any:
+        return events_table([{**base, "kind": k, "scope": s, "at": at} for k, s, at in said], [])
+
+    narrow = happened(("opt_out", "all", first), ("opt_in", "train", then))
+    wide = happened(("opt_out", "train", first), ("opt_in", "all", then))
+    same = happened(("opt_out", "train", first), ("opt_in", "train", then))
+    for purpose in PURPOSES:
+        assert opt_outs(narrow, purpose).authors == {"x:7"}
+        assert not opt_outs(wide, purpose).authors
+        assert not opt_outs(same, purpose).authors
 
 
 GRANT = Grant(id="g", grantor="A", grantee="B", purposes=("train", "retrieve"), sources=("*",))

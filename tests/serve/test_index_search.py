@@ -184,7 +184,10 @@ def test_erasing_everything_and_nothing(square: Square) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=80))
 def test_no_question_breaks_the_search(tmp_path_factory: pytest.TempPathFactory, question: str) -> None:
-    retrieval.search(_shared(tmp_path_factory), question, 4)
+    hits = retrieval.search(_shared(tmp_path_factory), question, 4)
+    uids = [hit.post.uid for hit in hits]
+    assert len(set(uids)) == len(uids) <= 4
+    assert set(uids) <= {f"table:{row[0]}" for row in POSTS}
 
 
 def _shared(factory: pytest.TempPathFactory, made: list[Square] = []) -> Square:  # noqa: B006 - one square for all

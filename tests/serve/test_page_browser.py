@@ -222,6 +222,7 @@ def test_what_a_browser_kept_may_be_broken(page: Browser, served: tuple[FakeAssi
     reload(page, served[1])
     ask(page)
     page.wait_for(DONE)
+    assert "The library on Mill Street" in page.text("main")
 
 
 def test_the_keyboard_is_enough(page: Browser) -> None:

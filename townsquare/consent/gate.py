@@ -37,20 +37,22 @@ def opt_outs(events: pa.Table, purpose: str) -> OptOuts:
     """Fold opt_out and opt_in events (records.EVENTS), by time, into who is out for a purpose now.
 
     An event without a time counts as earliest; at the same moment the opt-out wins. Who opts out of
-    training is out for tuning too: lists of opt-outs know no other word for learning.
+    training is out for tuning too: lists of opt-outs know no other word for learning. An opt-in takes
+    back what it names and no more: after an opt-out of everything, only an opt-in to everything counts.
     """
     scopes = ["all", purpose, *(["train"] if purpose == "tune" else [])]
     rows = (
         pl.DataFrame(pl.from_arrow(events.select(["kind", "target_uid", "target_author", "scope", "event_at"])))
         .filter(pl.col("kind").is_in(["opt_out", "opt_in"]))
-        .filter(pl.col("scope").fill_null("all").is_in(scopes))
-        .with_columns(pl.col("kind").eq("opt_out").alias("out"))
+        .with_columns(pl.col("kind").eq("opt_out").alias("out"), pl.col("scope").fill_null("all"))
         .sort(["event_at", "out"], nulls_last=False)
     )
-    out: dict[str, set[str]] = {}
-    for column in ("target_author", "target_uid"):
-        last = rows.filter(pl.col(column).is_not_null()).group_by(column, maintain_order=True).agg(pl.last("out"))
-        out[column] = set(last.filter(pl.col("out"))[column])
+    out: dict[str, set[str]] = {"target_author": set(), "target_uid": set()}
+    for scope in scopes:
+        said = rows.filter((pl.col("scope") == scope) | ((pl.col("scope") == "all") & ~pl.col("out")))
+        for column, names in out.items():
+            last = said.filter(pl.col(column).is_not_null()).group_by(column, maintain_order=True).agg(pl.last("out"))
+            names |= set(last.filter(pl.col("out"))[column])
     return OptOuts(frozenset(out["target_author"]), frozenset(out["target_uid"]))
 
 
