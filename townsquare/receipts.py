@@ -29,7 +29,7 @@ from typing import Any
 from townsquare.errors import StaleError
 from townsquare.square import Square, disk_errors_explained, write_json
 
-VERSIONS_OF = ("townsquare", "torch", "pylance", "daft", "pyarrow", "tokenizers", "xllamacpp")
+VERSIONS_OF = ("townsquare", "torch", "pylance", "pyarrow", "tokenizers", "xllamacpp")
 
 
 @dataclasses.dataclass(frozen=True)

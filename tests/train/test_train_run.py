@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_bit_for_bit(shards, tmp_path):
 
 def test_asked_by_a_signal_it_saves_first(shards, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
-    step = loop._step
+    step = loop.one_step
 
     def and_a_signal(*arguments):
         record = step(*arguments)
@@ -147,7 +147,7 @@ def test_asked_by_a_signal_it_saves_first(shards, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         return record
 
-    monkeypatch.setattr(loop, "_step", and_a_signal)
+    monkeypatch.setattr(loop, "one_step", and_a_signal)
     with pytest.raises(TownsquareError, match="after step 3 of 6"):
         run(shards, TINY)
     assert checkpoints.latest(shards.runs / "tiny" / "checkpoints").step == 3

@@ -84,7 +84,7 @@ def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: P
     saved_at = time.monotonic()
     with open_log(plan.folder / "steps.jsonl", start) as log:
         for step in range(start, dial.steps):
-            record = _step(learner, order.batch(step), plan, step, state)
+            record = one_step(learner, order.batch(step), plan, step, state)
             log.write(json.dumps(record) + "\n")
             bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
             stopping = plan.should_stop()
@@ -107,7 +107,7 @@ def open_log(path: Path, steps: int) -> TextIO:
     return path.open("a", encoding="utf-8")
 
 
-def _step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[str, Any]) -> dict[str, Any]:
+def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[str, Any]) -> dict[str, Any]:
     """One step: all micro-batches' gradients, then the update, unless the loss is not to be trusted."""
     started = time.monotonic()
     dial, decoder, optimizers = plan.dial, learner.decoder, learner.optimizers
