@@ -23,7 +23,7 @@ from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
 from townsquare.ingest.merging import merged
 from townsquare.ingest.rows import Item, Items, Origin, quarantine
-from townsquare.ingest.sources import BY_NAME, SOURCES, x_archive
+from townsquare.ingest.sources import ARCHIVES, BY_NAME, SOURCES
 from townsquare.ingest.text import sound
 from townsquare.progress import Bar, progress
 from townsquare.receipts import Input, Receipt
@@ -141,14 +141,10 @@ class Tally:
 def _units(path: Path, found: list[Member], origin: Origin, config: IngestConfig) -> Iterator[Unit]:
     if not found:
         raise InputError("there is nothing in it", place=str(path), remedy="Give a file with posts.")
-    why: str | None = None
-    if config.format == x_archive.NAME:
-        why = "it was named"
-    elif config.format is None and len(found) > 1:
-        why = x_archive.detect_members(found)
-    if why is not None:
-        items = _guarded(x_archive.read_archive(found, origin, config), origin, alone=True)
-        yield Unit(str(path.name), items, x_archive.NAME, why)
+    archive, why = _archive(found, config)
+    if archive is not None:
+        items = _guarded(archive.read_archive(found, origin, config), origin, alone=True)
+        yield Unit(str(path.name), items, archive.NAME, why)
         return
     for member in found:
         here = dataclasses.replace(origin, member=member.name)
@@ -161,6 +157,16 @@ def _units(path: Path, found: list[Member], origin: Origin, config: IngestConfig
         else:
             reason = "unsafe_member" if member.unsafe else "unknown_format"
             yield Unit(member.name, iter([quarantine(here, 0, reason, detail=why)]), "none", why)
+
+
+def _archive(found: list[Member], config: IngestConfig) -> tuple[ModuleType | None, str]:
+    """The format whose archive these members are together, and why; or None where each is to be read by itself."""
+    for source in ARCHIVES:
+        if config.format == source.NAME:
+            return source, "it was named"
+        if config.format is None and len(found) > 1 and (why := source.detect_members(found)):
+            return source, why
+    return None, ""
 
 
 def _source(member: Member, config: IngestConfig) -> tuple[ModuleType | None, str]:

@@ -1,4 +1,7 @@
-"""One format a file. Each module has NAME, TABLE (what it reads, never reads, quarantines), detect and read."""
+"""One format a file. Each module has NAME, TABLE (what it reads, never reads, quarantines), detect and read.
+
+Where several members make one source, it also has detect_members and read_archive.
+"""
 
 from __future__ import annotations
 
@@ -8,5 +11,8 @@ from townsquare.ingest.sources import opt_out, table, x_api_v2, x_archive, x_com
 
 SOURCES: tuple[ModuleType, ...] = (x_archive, x_compliance, opt_out, x_api_v2, table)
 """In the order in which they are asked whether a file is theirs."""
+
+ARCHIVES = tuple(source for source in SOURCES if hasattr(source, "read_archive"))
+"""Those whose folders and archives are read as a whole: their files explain one another."""
 
 BY_NAME = {source.NAME: source for source in SOURCES}
