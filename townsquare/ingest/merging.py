@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare.ingest import store
 from townsquare.records import POSTS
@@ -26,27 +27,22 @@ PROTECTING = (
 )  # fmt: skip
 
 
-def merged(square: Square, incoming: pa.Table) -> pa.Table:
-    """The rows to write for the incoming posts (records.POSTS), combined with those stored under the same uid.
+def merged(square: Square, incoming: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """What to write for the incoming posts (records.POSTS): (new ones, ones to put in the place of stored ones).
 
-    Posts whose stored row would not change are left out.
+    Rows of the same uid are combined, with one another and with the one stored. Posts whose stored row
+    would not change are left out.
     """
-    uids = pl.DataFrame(pl.from_arrow(incoming.select(["uid"]))).with_row_index("row")
-    posts = store.dataset(square, "posts")
-    stored = (
-        pl.DataFrame(pl.from_arrow(posts.to_table(columns=["uid"])))
-        .with_row_index("offset")
-        .join(uids, on="uid", how="semi")
-    )
-    clash = uids.with_columns(pl.col("uid").is_duplicated().alias("twice")).with_columns(
-        (pl.col("twice") | pl.col("uid").is_in(stored["uid"].implode())).alias("clash")
-    )
-    alone = incoming.take(clash.filter(~pl.col("clash"))["row"].to_arrow())
-    rows = clash.filter(pl.col("clash"))["row"]
-    if not len(rows):
-        return alone
-    before = posts.take(stored["offset"].to_list()) if len(stored) else POSTS.empty_table()
-    return pa.concat_tables([alone, _combined(before.cast(POSTS), incoming.take(rows.to_arrow()).cast(POSTS))])
+    uids = incoming["uid"].combine_chunks()
+    before = store.rows_of(square, "posts", uids)
+    twice = pl.Series(pl.from_arrow(uids)).is_duplicated()
+    clash = pc.or_(twice.to_arrow(), pc.is_in(uids, before["uid"].combine_chunks()))
+    fresh = incoming.filter(pc.invert(clash))
+    if len(fresh) == len(incoming):
+        return fresh, POSTS.empty_table()
+    best = _combined(before.cast(POSTS), incoming.filter(clash).cast(POSTS))
+    is_stored = pc.is_in(best["uid"], before["uid"].combine_chunks())
+    return pa.concat_tables([fresh, best.filter(pc.invert(is_stored))]), best.filter(is_stored)
 
 
 def _combined(stored: pa.Table, incoming: pa.Table) -> pa.Table:
