@@ -20,7 +20,7 @@ from townsquare.ingest import store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
 from townsquare.ingest.rows import Items, Origin, quarantine
-from townsquare.ingest.slabs import Gathering, Slab, committing
+from townsquare.ingest.slabs import Gathering, Slab, commit
 from townsquare.ingest.sources import ARCHIVES, BY_NAME, SOURCES
 from townsquare.ingest.tally import Tally
 from townsquare.ingest.text import sound
@@ -82,9 +82,8 @@ def run(square: Square, config: IngestConfig) -> Receipt:
 def _store(square: Square, slabs: Iterable[Slab], tally: Tally) -> None:
     with store.writing(square):
         store.ensure(square)
-    with committing(square) as committer:
-        for slab in slabs:
-            committer.put(slab)
+    for slab in slabs:
+        commit(square, slab)
     with store.writing(square):
         tally.changed = event_states.apply(square)
         if store.purge_due(square):

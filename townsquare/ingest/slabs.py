@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -70,33 +67,6 @@ class Gathering:
         )
         self.__init__()  # type: ignore[misc]
         return Slab(posts, events, quarantine)
-
-
-@contextmanager
-def committing(square: Square) -> Iterator[Committer]:
-    """A committer whose last slab is committed when the block ends, unless it fails."""
-    with ThreadPoolExecutor(1) as pool:
-        committer = Committer(square, pool)
-        yield committer
-        committer.wait()
-
-
-class Committer:
-    """Commits one slab while the next one is being read, never two at a time."""
-
-    def __init__(self, square: Square, pool: ThreadPoolExecutor) -> None:
-        self._square, self._pool = square, pool
-        self._running: Future[None] | None = None
-
-    def put(self, slab: Slab) -> None:
-        self.wait()
-        self._running = self._pool.submit(commit, self._square, slab)
-
-    def wait(self) -> None:
-        """Until what was put is committed. Raises what the commit raised."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
 
 
 def commit(square: Square, slab: Slab) -> None:
