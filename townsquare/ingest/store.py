@@ -72,7 +72,7 @@ def append(square: Square, name: str, table: pa.Table) -> None:
 def rows_of(square: Square, name: str, uids: pa.Array, columns: Sequence[str] | None = None) -> pa.Table:
     """The stored rows of these uids, or some of their columns, in the order of the table."""
     table = dataset(square, name)
-    stored = table.to_table(columns=["uid"])["uid"]
+    stored = table.to_table(columns=["uid"])["uid"].combine_chunks()  # Arrow fails on an array of no chunks at all
     at = pc.indices_nonzero(pc.is_in(stored, uids))
     return table.take(at.to_pylist(), columns=None if columns is None else list(columns))
 
