@@ -8,12 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from townsquare.ingest.text import Time, sound
 
 Row = tuple[Literal["post", "event", "quarantine"], dict[str, Any]]
-Item = Row | tuple[Literal["posts"], pa.Table]
+Item = tuple[Literal["post", "event", "quarantine", "posts"], Any]
 """One row, or a table of many posts (records.POSTS) at once, from sources that read whole columns."""
 Items = Iterator[Item]
 
