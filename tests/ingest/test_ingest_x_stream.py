@@ -147,7 +147,7 @@ def test_fields_of_a_post(square: Square, path: Path) -> None:
 def test_text_is_resolved_in_the_order_of_the_format(
     square: Square, path: Path, fields: dict[str, Any], text: str | None, text_status: str
 ) -> None:
-    ingest(square, put(path, status(5, "", **fields)))
+    ingest(square, put(path, {**status(5, ""), **fields}))
     row = posts_of(square)["x:5"]
     assert row["text_status"] == text_status
     assert text is None or row["text"] == text
@@ -411,11 +411,11 @@ def test_odd_posts_inside_posts_are_told(square: Square, path: Path) -> None:
     assert receipt.counts == {"seen": 5, "kept": 3, "events": 0, "quarantined": {"not_a_post": 2}}
     assert {row["source_locator"] for row in quarantine_of(square)} == {
         "stream.json:1:quoted_status",
-        "stream.json:3:retweeted_status",
+        "stream.json:2:retweeted_status",
     }
 
 
-def test_posts_nested_a_thousand_deep_are_read_without_recursion(square: Square, path: Path) -> None:
+def test_posts_nested_deep_are_read_without_recursion(square: Square, path: Path) -> None:
     record = status(1, "innermost")
     for number in range(2, 121):
         record = status(number, "quotes", quoted_status=record)
@@ -458,7 +458,7 @@ def _zip(files: dict[str, bytes]) -> bytes:
 def test_packed_minutes_in_every_container(square: Square, tmp_path: Path, ending: str, outer: str) -> None:
     files = {f"{name}.{ending}": PACK[ending](content) for name, content in MINUTES.items()}
     days = {f"day-{day}": {name: content for name, content in files.items() if f"/0{day}/00" in name} for day in (1, 2)}
-    path = tmp_path / f"month.{outer.split()[0]}"
+    path = tmp_path / f"month.{outer.split(maxsplit=1)[0]}"
     if outer == "tar":
         path.write_bytes(_tar(files))
     elif outer == "tar.gz":
@@ -503,9 +503,8 @@ def test_no_text_keeps_a_known_t_co_link_or_an_escape_of_x(parts: list[str]) -> 
     raw = " ".join(parts)
     record = {"text": raw, "entities": {"urls": [url("https://t.co/x", "https://e.org/")]}}
     fields = x_v11._own_content(record, "1", raw, record)
-    assert fields["text"].count("https://e.org/") == raw.replace("https://t.co/x …", "").count("https://t.co/x") or (
-        "https://t.co/x…" in raw
-    )
+    assert fields["text"].count("https://e.org/") == parts.count("https://t.co/x")
+    assert "t.co" not in fields["text"]
     assert fields["text"].count("&") == parts.count("&amp;")
 
 

@@ -82,8 +82,9 @@ def members(path: Path, open_files: ExitStack) -> list[Member]:
         raise InputError("it is neither a file nor a folder", place=str(path), remedy="Mend the path.")
     size = path.stat().st_size
     shared = _Path(open_files, Allowance(size))
-    if zipfile.is_zipfile(path) or _is_archive(path.name):
-        zipped = zipfile.is_zipfile(path) or path.suffix == ".zip"
+    # A tar that ends with a zip would pass for one: a zip is told by its end.
+    zipped = path.suffix == ".zip" or (not path.name.endswith(TARS) and zipfile.is_zipfile(path))
+    if zipped or _is_archive(path.name):
         return _opened(str(path), _on_disk(path), size, shared, zipped=zipped)
     return _in_order([_file(path.name, _on_disk(path), size, shared)])
 

@@ -176,7 +176,7 @@ def entities(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for holder in ("entities", "extended_entities"):
         for item in dicts(a_dict(record.get(holder)).get(name)):
-            found[str(item.get("id_str") or item.get("url"))] = item
+            found[str(item.get("id_str") or item.get("url") or item.get("screen_name"))] = item
     return list(found.values())
 
 

@@ -32,13 +32,17 @@ TABLE = (
 
 NOT_TAKEN = ("limit", "disconnect", "warning")
 PRIVATE = ("direct_message", "friends", "friends_str", "event", "for_user", "control")
+LONG_LINE = 60_000  # bytes; what is read for detection ends before such a line does
 V2 = ("public_metrics", "edit_history_tweet_ids", "author_id")
 
 
 def detect(member: Member) -> str | None:
     """Why this is a v1.1 stream, or None: there is a post on one of the first lines, or a notice on the first."""
     notice = None
-    for number, record in enumerate(_first_records(member)):
+    start = head(member).lstrip(b"\xef\xbb\xbf \r\n")
+    if b"\n" not in start and len(start) > LONG_LINE and all(name in start for name in (b'"id_str"', b'"user"')):
+        return "its first line is long, and has fields of v1.1 posts"
+    for number, record in enumerate(_records(start)):
         if isinstance(record.get("user"), dict) and x_v11.is_post(record) and not record.keys() & set(V2):
             return "its lines are v1.1 posts, with a user inside"
         names = record.keys() & {*x_compliance.STREAM, *NOT_TAKEN}
@@ -47,8 +51,8 @@ def detect(member: Member) -> str | None:
     return notice
 
 
-def _first_records(member: Member) -> Iterator[dict[str, Any]]:
-    for line in head(member).lstrip(b"\xef\xbb\xbf").split(b"\n"):
+def _records(start: bytes) -> Iterator[dict[str, Any]]:
+    for line in start.split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
