@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import gzip
 import io
@@ -100,7 +101,7 @@ def _opened(place: str, opens: Callable[[], IO[bytes]], size: int, shared: _Path
         found = _zip_members(place, whole, size, shared) if zipped else _tar_members(place, whole, size, shared)
         return _in_order(found)
     except (*BROKEN, ValueError, OverflowError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, (gzip.BadGzipFile, TooLargeError)) and error.errno:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # that is an offset made up
             raise
         raise InputError(f"the archive cannot be opened: {error}", place=place, remedy="Get it again.") from error
 
