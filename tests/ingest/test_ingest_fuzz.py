@@ -60,7 +60,7 @@ def taken(path: Path, **settings: Any) -> Rows:
     assert tally.seen == sum(map(len, rows.values()))
     for kind, schema in SCHEMAS.items():
         pa.Table.from_pylist(rows[kind], schema=schema).validate(full=True)
-    assert all(row["uid"] and row["text"] is not None for row in rows["post"])
+    assert all(row["uid"] and (row["text"] is not None or row["text_status"] == "missing") for row in rows["post"])
     places = [(row["source_locator"], row["reason"]) for row in rows["quarantine"]]
     assert len(places) == len(set(places)), "two quarantined inputs would be stored as one"
     return rows
@@ -152,6 +152,83 @@ COMPLIANCE = [
     {"delete": {"status": {"id": 1, "id_str": "1"}, "timestamp_ms": "1705048200000"}},
     {"scrub_geo": {"user_id": 2, "user_id_str": "2", "up_to_status_id": 9}},
     {"user_withheld": {"user": {"id": 2}, "withheld_in_countries": ["DE"], "timestampMs": "2014-08-27T00:00:00Z"}},
+]
+
+
+def _status(number: int, **fields: Any) -> dict[str, Any]:
+    """A post of a v1.1 stream."""
+    return {
+        "id": number,
+        "id_str": str(number),
+        "created_at": "Fri Jan 12 08:30:00 +0000 2024",
+        "text": f"@ann hi mark{number}x… https://t.co/a &amp; https://t.co/p",
+        "truncated": True,
+        "user": {"id": 7, "id_str": "7", "screen_name": "me", "protected": False, "withheld_in_countries": ["DE"]},
+        "in_reply_to_status_id_str": "5",
+        "in_reply_to_user_id": 8,
+        "display_text_range": [5, 30],
+        "favorite_count": 3,
+        "possibly_sensitive": False,
+        "withheld_in_countries": ["XX"],
+        "scopes": {"followers": False},
+        "edit_history": {"edit_tweet_ids": ["1", str(number)]},
+        "extended_tweet": {
+            "full_text": f"@ann the whole mark{number}x https://t.co/a https://t.co/p",
+            "display_text_range": [5, 40],
+            "entities": {
+                "urls": [{"url": "https://t.co/a", "expanded_url": "https://x.com/a/status/9"}],
+                "user_mentions": [{"screen_name": "ann", "id_str": "8"}],
+                "media": [{"url": "https://t.co/p", "id_str": "3", "type": "photo", "sizes": {"large": {"w": 5}}}],
+            },
+        },
+        "timestamp_ms": "1705048200000",
+        **fields,
+    }
+
+
+STREAM = [
+    _status(1),
+    _status(2, retweeted_status=_status(12, quoted_status=_status(22))),
+    _status(3, quoted_status=_status(13), quoted_status_permalink={"url": "https://t.co/a"}, is_quote_status=True),
+    {"delete": {"status": {"id": 1, "id_str": "1"}, "timestamp_ms": "1705048200000"}},
+    {"status_withheld": {"status": {"id": "1"}, "withheld_in_countries": ["XY"], "timestamp_ms": "1705048200000"}},
+    {"limit": {"track": 5}},
+    {"direct_message": {"text": "private"}},
+]
+REDDIT = [
+    {
+        "id": f"c{i}",
+        "author": "ann",
+        "author_fullname": "t2_a",
+        "body": f"hi mark{i}x",
+        "created_utc": "1199145600",
+        "retrieved_on": 1199150000,
+        "edited": 1199145700,
+        "link_id": "t3_r",
+        "parent_id": "t3_r",
+        "score": 5,
+        "subreddit": "all",
+        "subreddit_type": "public",
+    }
+    for i in range(4)
+]
+REDDIT += [
+    {
+        "id": f"s{i}",
+        "author": "ann",
+        "title": f"a title mark{i}x",
+        "selftext": "and text",
+        "url": "https://e.org",
+        "is_self": False,
+        "permalink": "/r/all/s",
+        "num_comments": 5,
+        "subreddit": "all",
+        "created_utc": 1199145600,
+        "upvote_ratio": 0.9,
+        "removed_by_category": category,
+        "_meta": {"was_deleted_later": later, "retrieved_2nd_on": 1199145600},
+    }
+    for i, (category, later) in enumerate([(None, False), ("moderator", False), (None, True)])
 ]
 OPT_OUTS = [
     {
@@ -289,6 +366,56 @@ def _nothing_more(_name: str, _content: bytes, _rows: Rows) -> None:
     pass
 
 
+def _grailbird(chance: random.Random) -> bytes:
+    posts = [_status(i, text=f"words = [mark{i}x]; and {{more}}", extended_tweet=None) for i in range(1, 8)]
+    posts[2] |= {"text": "RT @me: an edge, whose text is the original's", "retweeted_status": _status(30)}
+    posts = [reshaped(post, chance) if chance.random() < 0.2 else post for post in posts]
+    content = b"Grailbird.data.tweets_2015_01 =\n " + json.dumps(posts, indent=1).encode()
+    return mutated(content, chance) if chance.random() < 0.7 else content
+
+
+def _grailbird_zip(chance: random.Random) -> bytes:
+    """A zip whose months, files about them, or own bytes are mutated."""
+    index = [{"file_name": "data/js/tweets/2015_01.js", "year": 2015}, {"file_name": "data/js/tweets/2015_03.js"}]
+    details = {"created_at": "2015-02-01 10:00:00 +0000"}
+    files = {
+        "data/js/tweets/2015_01.js": _grailbird(chance),
+        "data/js/tweets/2015_02.js": b"Grailbird.data.tweets_2015_02 = [ ]",
+        "data/js/tweet_index.js": b"var tweet_index = " + json.dumps(reshaped(index, chance)).encode(),
+        "data/js/payload_details.js": b"var payload_details = " + json.dumps(reshaped(details, chance)).encode(),
+    }
+    content = _zip(files)
+    return mutated(content, chance) if chance.random() < 0.4 else content
+
+
+def _packed_stream(chance: random.Random) -> bytes:
+    """A zip with a tar in it, both with packed streams; the bytes of one of them, or of all, are mutated."""
+    import bz2
+
+    import zstandard
+
+    content = _ndjson(STREAM)
+    packed = {"a.json.bz2": bz2.compress, "b.json.gz": gzip.compress, "c.json.zst": zstandard.compress}
+    files = {name: pack(content) for name, pack in packed.items()}
+    name = chance.choice(list(files))
+    files[name] = mutated(files[name], chance)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for inner, data in files.items():
+            info = tarfile.TarInfo(inner)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    day = mutated(out.getvalue(), chance) if chance.random() < 0.3 else out.getvalue()
+    whole = _zip({"day.tar": day, **files})
+    return mutated(whole, chance) if chance.random() < 0.3 else whole
+
+
+def _cut_dump(chance: random.Random) -> bytes:
+    import zstandard
+
+    return mutated(b"".join(zstandard.compress(_ndjson(REDDIT * 3)) for _ in range(3)), chance)
+
+
 Case = tuple[str, Callable[[random.Random], bytes], Callable[[str, bytes, Rows], None]]
 CASES: dict[str, Case] = {
     "x_archive_file": ("tweets.js", _archive_js, _marks_are_told),
@@ -301,6 +428,12 @@ CASES: dict[str, Case] = {
         _nothing_more,
     ),
     "x_compliance": ("tweets.jsonl", _reshaped_lines(COMPLIANCE), _lines_are_told),
+    "x_stream": ("stream.jsonl", _reshaped_lines(STREAM), _lines_are_told),
+    "x_stream_packed": ("month.zip", _packed_stream, _nothing_more),
+    "x_grailbird_file": ("2015_01.js", _grailbird, _marks_are_told),
+    "x_grailbird_zip": ("old.zip", _grailbird_zip, _nothing_more),
+    "reddit": ("RC_2008-01", _reshaped_lines(REDDIT), _lines_are_told),
+    "reddit_zst": ("RC_2008-01.zst", _cut_dump, _nothing_more),
     "opt_out": ("out.jsonl", _reshaped_lines(OPT_OUTS), _lines_are_told),
     "opt_out_csv": (
         "out.csv",

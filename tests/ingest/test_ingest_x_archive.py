@@ -274,6 +274,49 @@ def test_community_posts_are_marked(square: Square, folder: Path) -> None:
     assert {uid: post["visibility"] for uid, post in posts_of(square).items()} == {"x:1": "public", "x:2": "community"}
 
 
+def test_posts_for_subscribers_or_a_community_are_marked_wherever_they_stand(square: Square, folder: Path) -> None:
+    posts = [
+        tweet(1, "for all", scopes={"followers": False}),
+        tweet(2, "for some", scopes={"followers": True}),
+        tweet(3, "for a club", community_id_str="5"),
+    ]
+    write(folder, tweets=tweets_js(*posts))
+    ingest(square, folder)
+    found = {uid: post["visibility"] for uid, post in posts_of(square).items()}
+    assert found == {"x:1": "public", "x:2": "followers", "x:3": "community"}
+
+
+def test_media_zips_inside_and_months_of_an_older_archive_are_told_and_not_opened(square: Square, folder: Path) -> None:
+    write(folder, tweet=tweets_js(tweet(1, "one"), name="tweet"), account=account_js())
+    media = io.BytesIO()
+    with zipfile.ZipFile(media, "w") as inside:
+        inside.writestr("1-photo.jpg", b"\xff\xd8")
+        inside.writestr("tweet.js", tweets_js(tweet(9, "not a photo"), name="tweet"))
+    (folder / "data" / "tweet_media").mkdir()
+    (folder / "data" / "tweet_media" / "tweet_media.zip").write_bytes(media.getvalue())
+    (folder / "data" / "tweet_media" / "1-photo.jpg").write_bytes(b"\xff\xd8")
+    (folder / "data" / "js" / "tweets").mkdir(parents=True)
+    (folder / "data" / "js" / "tweets" / "2015_01.js").write_bytes(b"Grailbird.data.tweets_2015_01 = [ ]")
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(folder))
+    for number, where in enumerate((folder, path)):
+        receipt = ingest(Square.create(square.root / str(number)), where)
+        assert receipt.counts == {"seen": 3, "kept": 1, "events": 0, "quarantined": {"archive_inside": 2}}
+
+
+@pytest.mark.slow
+def test_a_zip_of_more_members_than_a_plain_directory_can_count_is_read(square: Square, folder: Path) -> None:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data/tweets.js", tweets_js(tweet(1, "one")))
+        for number in range(66_000):
+            archive.writestr(f"data/tweets_media/{number}.jpg", b"")
+    assert b"PK\x06\x06" in path.read_bytes()[-200:]  # the end of a zip64's directory
+    assert ingest(square, path).counts == {"seen": 1, "kept": 1, "events": 0, "quarantined": {}}
+
+
 def test_deleted_posts_are_events_and_their_text_is_never_read(square: Square, folder: Path) -> None:
     header = {"tweet": {"tweet_id": "3", "user_id": OWN, "deleted_at": "Sat Feb 25 12:33:11 +0000 2023"}}
     write(
@@ -288,13 +331,15 @@ def test_deleted_posts_are_events_and_their_text_is_never_read(square: Square, f
         )
         + b' {"tweet": {"full_text": "a secret in what is damaged"',
         deleted__tweet__headers=js("deleted_tweet_headers", [header, {"tweet": {}}]),
+        deleted__note__tweet=js("deleted_note_tweet", [note("a secret note"), {"noteTweet": {"tweetId": "4"}}]),
     )
     receipt = ingest(square, folder)
-    assert receipt.counts["events"] == 2
-    assert receipt.counts["quarantined"] == {"no_id": 2, "broken_json": 1}
+    assert receipt.counts["events"] == 3
+    assert receipt.counts["quarantined"] == {"no_id": 3, "broken_json": 1}
     assert {(e["kind"], e["target_uid"], e["reversible"]) for e in events_of(square)} == {
         ("delete", "x:2", False),
         ("delete", "x:3", False),
+        ("delete", "x:4", False),
     }
     rows = posts_of(square)
     assert (rows["x:1"]["state"], rows["x:2"]["state"], rows["x:2"]["text"]) == ("live", "deleted", None)
@@ -314,7 +359,6 @@ def test_other_peoples_and_private_files_are_never_read(square: Square, folder: 
         "grok-chat-item",
         "tweet-headers",
         "tweetdeck",
-        "deleted-note-tweet",
     ]
     files = {name.replace("-", "__"): js(name.replace("-", "_"), [{"x": tweet(9, "not yours")}]) for name in never}
     write(folder, tweets=tweets_js(tweet(1, "one")), **files)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 import dataclasses
+import errno
+import functools
 import gzip
 import io
 import lzma
@@ -16,39 +17,57 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from townsquare.errors import InputError
+from townsquare.ingest import packed
+from townsquare.ingest.packed import LARGEST_RATIO, Allowance, TooLargeError
 from townsquare.ingest.text import sound
 
 LARGEST_MEMBER_BYTES = 64 << 30
-LARGEST_RATIO = 300  # uncompressed over compressed bytes; JSON of posts reaches about 20
-RATIO_COUNTS_FROM_BYTES = 256 << 20
 LONGEST_LINE_BYTES = 256 << 20
 CUT_LINE_BYTES = 1 << 16  # what is kept of a line beyond that
 BLOCK = 1 << 14  # a zip's member fails its checksum with the last block, which is lost then
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
+HEAD_BYTES = 1 << 16
+DEEPEST = 1  # archives inside an archive
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst")
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, struct.error)
 """What reading a damaged file raises, besides OSError and RuntimeError (a zip's unknown compression, a password)."""
 
 
-class TooLargeError(OSError):
-    """A file unpacks to more than the limits allow."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One file, in a folder or an archive. `unsafe` says why it must not or cannot be read."""
+    """One file, in a folder or an archive. `unsafe` says why it must not or cannot be read.
+
+    What is packed by itself (.gz, .bz2, .zst) opens unpacked. `inner` lists the members of one that is an
+    archive in turn; see `unfolded`.
+    """
 
     name: str
     open: Callable[[], IO[bytes]]
     unsafe: str | None = None
+    inner: Callable[[], list[Member]] | None = None
 
     @property
     def stem(self) -> str:
-        """The file's name without folders and its last ending."""
+        """The file's name without folders, the ending of its packing and its last ending."""
         name = self.name.rpartition("/")[2]
+        name = next((name.removesuffix(e) for e in (".gz", ".bz2", ".zst") if name.endswith(e)), name)
         return name.rpartition(".")[0] or name
+
+    def unfolded(self) -> list[Member]:
+        """The members of this archive, named as standing in it. Raises InputError where it cannot be opened."""
+        found = self.inner() if self.inner else []
+        return [dataclasses.replace(member, name=f"{self.name}/{member.name}") for member in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Path:
+    """What the members of one path share: what closes at the end, what all may unpack to, how deep they stand."""
+
+    open_files: ExitStack
+    allowance: Allowance
+    depth: int = 0
 
 
 def members(path: Path, open_files: ExitStack) -> list[Member]:
@@ -59,19 +78,32 @@ def members(path: Path, open_files: ExitStack) -> list[Member]:
     if not path.exists():
         raise InputError("there is no such file or folder", place=str(path), remedy="Mend the path.")
     if path.is_dir():
-        return _in_order(_folder_members(path))
+        return _in_order(_folder_members(path, open_files))
     if not path.is_file():
         raise InputError("it is neither a file nor a folder", place=str(path), remedy="Mend the path.")
+    size = path.stat().st_size
+    shared = _Path(open_files, Allowance(size))
+    # A tar that ends with a zip would pass for one: a zip is told by its end.
+    zipped = path.suffix == ".zip" or (not path.name.endswith(TARS) and zipfile.is_zipfile(path))
+    if zipped or _is_archive(path.name):
+        return _opened(str(path), _on_disk(path), size, shared, zipped=zipped)
+    return _in_order([_file(path.name, _on_disk(path), size, shared)])
+
+
+def _is_archive(name: str) -> bool:
+    return name.endswith((".zip", *TARS))
+
+
+def _opened(place: str, opens: Callable[[], IO[bytes]], size: int, shared: _Path, *, zipped: bool) -> list[Member]:
+    """The members of one archive. `place` names it, in errors and by its ending."""
     try:
-        if zipfile.is_zipfile(path) or path.suffix == ".zip":
-            return _in_order(_zip_members(path, open_files))
-        if path.name.endswith(TARS):
-            return _in_order(_tar_members(path, open_files))
+        whole = shared.open_files.enter_context(opens())
+        found = _zip_members(place, whole, size, shared) if zipped else _tar_members(place, whole, size, shared)
+        return _in_order(found)
     except (*BROKEN, ValueError, OverflowError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, (gzip.BadGzipFile, TooLargeError)) and error.errno:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # that is an offset made up
             raise
-        raise InputError(f"the archive cannot be opened: {error}", place=str(path), remedy="Get it again.") from error
-    return _in_order([_plain(path.name, path)])
+        raise InputError(f"the archive cannot be opened: {error}", place=place, remedy="Get it again.") from error
 
 
 def _in_order(found: Iterable[Member]) -> list[Member]:
@@ -85,49 +117,43 @@ def _in_order(found: Iterable[Member]) -> list[Member]:
     return result
 
 
-def _folder_members(folder: Path) -> Iterator[Member]:
+def _folder_members(folder: Path, open_files: ExitStack) -> Iterator[Member]:
     inside = folder.resolve()
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if _leftover(name) or not path.is_file():
             continue
         leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
-        yield dataclasses.replace(_plain(name, path), unsafe="it is a link out of the folder" if leads_out else None)
+        unsafe = "it is a link out of the folder" if leads_out else None
+        size = path.stat().st_size
+        shared = _Path(open_files, Allowance(size))
+        if _is_archive(name) and not unsafe:
+            yield _archive_in(name, _on_disk(path), size, shared)
+        else:
+            yield _file(name, _on_disk(path), size, shared, unsafe)
 
 
-def _plain(name: str, path: Path) -> Member:
-    def opened() -> IO[bytes]:
-        if path.suffix == ".gz":
-            return _limited(gzip.open(path), path.stat().st_size)
-        return _limited(bz2.open(path), path.stat().st_size) if path.suffix == ".bz2" else path.open("rb")
-
-    return Member(name, opened)
+def _on_disk(path: Path) -> Callable[[], IO[bytes]]:
+    return lambda: path.open("rb")
 
 
-class _Limited(io.RawIOBase):
-    """An unpacking stream that refuses to go past `most` bytes, and that hands out what it has before it fails."""
-
-    def __init__(self, inner: Any, most: int) -> None:
-        self._inner, self._left, self._most = inner, most, most
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._inner.read1(len(buffer))
-        self._left -= len(block)
-        if self._left < 0:
-            raise TooLargeError(f"it unpacks to more than {self._most:,} bytes, {LARGEST_RATIO} times its size")
-        buffer[: len(block)] = block
-        return len(block)
-
-    def close(self) -> None:
-        self._inner.close()
-        super().close()
+def _file(name: str, opens: Callable[[], IO[bytes]], size: int, shared: _Path, unsafe: str | None = None) -> Member:
+    """A file that is to be read by itself, unpacked where its name says that it is packed."""
+    return Member(name, lambda: packed.unpacked(name, opens(), size, shared.allowance), unsafe)
 
 
-def _limited(stream: Any, packed_bytes: int) -> IO[bytes]:
-    return io.BufferedReader(_Limited(stream, max(RATIO_COUNTS_FROM_BYTES, LARGEST_RATIO * packed_bytes)), 1 << 16)
+def _archive_in(name: str, opens: Callable[[], IO[bytes]], size: int, shared: _Path) -> Member:
+    """An archive in a folder or another archive; nothing of it is read before it is unfolded."""
+    return Member(name, opens, inner=lambda: _opened(name, opens, size, shared, zipped=name.endswith(".zip")))
+
+
+def _member(name: str, opens: Callable[[], IO[bytes]], size: int, shared: _Path, unsafe: str | None) -> Member:
+    """A member of an archive; `size` is what it takes in there, in bytes."""
+    if unsafe is not None or not _is_archive(name):
+        return _file(name, opens, size, shared, unsafe)
+    if shared.depth == DEEPEST:
+        return _file(name, opens, size, shared, "it is an archive in an archive in an archive")
+    return _archive_in(name, opens, size, dataclasses.replace(shared, depth=shared.depth + 1))
 
 
 def _leftover(name: str) -> bool:
@@ -142,35 +168,34 @@ def _unsafe(name: str, size: int, compressed: int) -> str | None:
         return "its path leads out of the archive"
     if size > LARGEST_MEMBER_BYTES:
         return f"it holds more than {LARGEST_MEMBER_BYTES >> 30} GiB"
-    if size > RATIO_COUNTS_FROM_BYTES and size > LARGEST_RATIO * max(compressed, 1):
+    if size > packed.most_bytes(compressed):
         return f"it unpacks to more than {LARGEST_RATIO} times its size"
     return None
 
 
-def _zip_members(path: Path, open_files: ExitStack) -> Iterator[Member]:
-    archive = open_files.enter_context(zipfile.ZipFile(path))
+def _zip_members(place: str, whole: IO[bytes], size: int, shared: _Path) -> Iterator[Member]:
+    if isinstance(whole, zipfile.ZipExtFile):  # sought back in, it would unpack anew
+        whole, _ = _spooled(place, whole, size, shared)
+    archive = shared.open_files.enter_context(zipfile.ZipFile(whole))
     infos = [info for info in archive.infolist() if not info.is_dir()]
     # Members may share their compressed bytes, so that each looks harmless and all together are a bomb.
     total = sum(info.file_size for info in infos)
-    if total > max(RATIO_COUNTS_FROM_BYTES, LARGEST_RATIO * path.stat().st_size):
-        raise TooLargeError(f"it unpacks to {total:,} bytes, more than {LARGEST_RATIO} times its size")
+    if total > packed.most_bytes(size):
+        raise TooLargeError(packed.most_bytes(size))
+    shared.allowance.spend(total)
     for info in infos:
         if not _leftover(info.filename):
-            yield Member(
-                info.filename,
-                (lambda info=info: archive.open(info)),  # type: ignore[misc]
-                _unsafe(info.filename, info.file_size, info.compress_size),
-            )
+            unsafe = _unsafe(info.filename, info.file_size, info.compress_size)
+            opens: Callable[[], IO[bytes]] = functools.partial(archive.open, info)
+            yield _member(info.filename, opens, info.compress_size, shared, unsafe)
 
 
-def _tar_members(path: Path, open_files: ExitStack) -> Iterator[Member]:
+def _tar_members(place: str, whole: IO[bytes], size: int, shared: _Path) -> Iterator[Member]:
     """A compressed tar is unpacked once into a temporary file: seeking in it would unpack it again for every member."""
     cut = None
-    if path.name.endswith(".tar"):
-        whole: IO[bytes] = open_files.enter_context(path.open("rb"))
-    else:
-        whole, cut = _unpacked(path, open_files)
-    archive = open_files.enter_context(tarfile.TarFile(fileobj=whole))
+    if not place.endswith(".tar") or isinstance(whole, zipfile.ZipExtFile):
+        whole, cut = _spooled(place, whole, size, shared)
+    archive = shared.open_files.enter_context(tarfile.TarFile(fileobj=whole))
 
     def opened(info: tarfile.TarInfo) -> IO[bytes]:
         return archive.extractfile(info) or io.BytesIO()
@@ -188,28 +213,30 @@ def _tar_members(path: Path, open_files: ExitStack) -> Iterator[Member]:
             continue
         plain = info.isfile() and not info.issparse()
         unsafe = _unsafe(info.name, info.size, info.size) if plain else "it is a link, a device or has holes"
-        yield Member(info.name, (lambda info=info: opened(info)), unsafe)  # type: ignore[misc]
+        yield _member(info.name, functools.partial(opened, info), info.size, shared, unsafe)
     if cut is not None:
         yield Member("(end of archive)", io.BytesIO, f"the archive breaks off, what follows is lost: {cut}")
 
 
-def _unpacked(path: Path, open_files: ExitStack) -> tuple[IO[bytes], str | None]:
-    """The tar inside a compressed file, and why it breaks off if it does."""
-    whole = open_files.enter_context(tempfile.TemporaryFile(prefix="townsquare-"))  # noqa: SIM115
-    opener: Any = bz2.open if path.name.endswith(".bz2") else gzip.open
+def _spooled(place: str, whole: IO[bytes], size: int, shared: _Path) -> tuple[IO[bytes], str | None]:
+    """An archive unpacked into a temporary file, and why it breaks off if it does."""
+    spool = shared.open_files.enter_context(tempfile.TemporaryFile(prefix="townsquare-"))  # noqa: SIM115
     cut = None
-    with _limited(opener(path), path.stat().st_size) as packed:
-        try:
-            while block := packed.read1(BLOCK):  # type: ignore[attr-defined]
-                whole.write(block)
-        except TooLargeError:
-            raise
-        except (EOFError, zlib.error, OSError) as error:
-            if not whole.tell():
+    with packed.unpacked(place, whole, size, shared.allowance) as stream:
+        while True:
+            try:
+                block = stream.read1(BLOCK)  # type: ignore[attr-defined]
+            except TooLargeError:
                 raise
-            cut = str(error)
-    whole.seek(0)
-    return whole, cut
+            except (EOFError, zlib.error, OSError) as error:
+                if not spool.tell():
+                    raise
+                cut, block = str(error), b""
+            if not block:
+                break
+            spool.write(block)
+    spool.seek(0)
+    return spool, cut
 
 
 def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -271,12 +298,17 @@ def raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
         raise broken
 
 
-def head(member: Member, size: int = 1 << 16) -> bytes:
-    """The first bytes of a member, as many as can be read."""
+def head(member: Member, size: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a member, as many as can be read, and at most HEAD_BYTES."""
+    return _start(member.open)[:size]
+
+
+@functools.lru_cache(maxsize=4)  # every source asks, and to unpack bzip2's first block takes a tenth of a second
+def _start(opens: Callable[[], IO[bytes]]) -> bytes:
     found = b""
     try:
-        with member.open() as stream:
-            while len(found) < size and (block := stream.read(min(size - len(found), 4096))):
+        with opens() as stream:
+            while len(found) < HEAD_BYTES and (block := stream.read(min(HEAD_BYTES - len(found), 4096))):
                 found += block
     except (OSError, RuntimeError, *BROKEN):
         pass

@@ -104,21 +104,38 @@ def _units(path: Path, found: list[Member], origin: Origin, config: IngestConfig
     if not found:
         raise InputError("there is nothing in it", place=str(path), remedy="Give a file with posts.")
     archive, why = _archive(found, config)
+    inside = bool(origin.member)  # of another archive or a folder, whose other members shall not suffer
     if archive is not None:
-        items = _guarded(archive.read_archive(found, origin, config), origin, alone=True)
-        yield Unit(str(path.name), items, archive.NAME, why)
+        items = _guarded(archive.read_archive(found, origin, config), origin, alone=not inside)
+        yield Unit(origin.member or path.name, items, archive.NAME, why)
         return
     for member in found:
         here = dataclasses.replace(origin, member=member.name)
+        if member.inner is not None:
+            yield from _nested(path, member, here, config)
+            continue
         source, why = (None, member.unsafe) if member.unsafe else _source(member, config)
         if source is not None:
-            items = _guarded(source.read(member, here, config), here, alone=len(found) == 1)
+            items = _guarded(source.read(member, here, config), here, alone=len(found) == 1 and not inside)
             yield Unit(member.name, items, source.NAME, why)
-        elif len(found) == 1:
+        elif len(found) == 1 and not inside:
             raise _unknown(path, why)
         else:
             reason = "unsafe_member" if member.unsafe else "unknown_format"
             yield Unit(member.name, iter([quarantine(here, 0, reason, detail=why)]), "none", why)
+
+
+def _nested(path: Path, member: Member, origin: Origin, config: IngestConfig) -> Iterator[Unit]:
+    """The units of an archive that stands in another or in a folder."""
+    try:
+        found = member.unfolded()
+        why = "" if found else "there is nothing in it"
+    except InputError as error:
+        found, why = [], error.message
+    if found:
+        yield from _units(path, found, origin, config)
+    else:
+        yield Unit(member.name, iter([quarantine(origin, 0, "unfit_file", detail=why)]), "none", why)
 
 
 def _archive(found: list[Member], config: IngestConfig) -> tuple[ModuleType | None, str]:

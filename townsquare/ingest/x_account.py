@@ -15,6 +15,7 @@ from townsquare.ingest.arrays import Damaged, items
 from townsquare.ingest.files import BROKEN, Member, head
 from townsquare.ingest.shapes import a_dict, a_text, dicts
 from townsquare.ingest.text import LONG_TEXT, clean, parse_time, sound, unescape_x, x_id
+from townsquare.ingest.x_v11 import OWN_MEDIA, entities, id_of
 
 Role = str
 """What a file of an archive is for: posts, community, notes, deleted, account, circle, protected or manifest."""
@@ -26,6 +27,7 @@ FILES: dict[str, tuple[Role, tuple[str, ...]]] = {
     "note-tweet": ("notes", ("note_tweet",)),
     "deleted-tweets": ("deleted", ("deleted_tweets", "deleted_tweet")),
     "deleted-tweet-headers": ("deleted", ("deleted_tweet_headers",)),
+    "deleted-note-tweet": ("deleted", ("deleted_note_tweet",)),
     "account": ("account", ("account",)),
     "twitter-circle": ("circle", ("twitter_circle",)),
     "protected-history": ("protected", ("protected_history",)),
@@ -33,8 +35,9 @@ FILES: dict[str, tuple[Role, tuple[str, ...]]] = {
 """Base name (without -partN.js): its role, and the names under window.YTD that it may assign."""
 
 MANIFEST = "manifest.js"
-MANIFEST_TYPES = ("tweets", "tweet", "communityTweet", "noteTweet", "deletedTweets", "deletedTweetHeaders")
-OWN_MEDIA = re.compile(r"https?://(?:(?:www|mobile)\.)?(?:twitter|x)\.com/(\w+)/status/(\d+)/(?:photo|video)/\d")
+MANIFEST_TYPES = (
+    "tweets", "tweet", "communityTweet", "noteTweet", "deletedTweets", "deletedTweetHeaders", "deletedNoteTweet",
+)  # fmt: skip
 ITEM_BEGINS = re.compile(r'\{\s*"(?:tweet|communityTweet|noteTweet|account|twitterCircle|protectedHistory)"\s*:')
 _ASSIGNS = re.compile(rb"(?:\xef\xbb\xbf)?\s*window\.YTD\.(\w+)\.part\d+\s*=")
 _BASE = re.compile(r"(.+?)(?:-part\d+)?\.js")
@@ -135,15 +138,6 @@ def tweet_of(record: Any) -> dict[str, Any]:
     return record
 
 
-def entities(tweet: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """A post's entities of one kind; extended ones take the place of the same in the plain list."""
-    found: dict[str, dict[str, Any]] = {}
-    for holder in ("entities", "extended_entities"):
-        for item in dicts(a_dict(tweet.get(holder)).get(name)):
-            found[str(item.get("id_str") or item.get("url"))] = item
-    return list(found.values())
-
-
 def look(roles: list[tuple[Member, Role]], names: set[str]) -> Archive:
     """Read everything but the posts' content. What cannot be read is taken to restrict as much as it could.
 
@@ -242,7 +236,7 @@ def _own(archive: Archive, posts: list[Member]) -> None:
     for member in posts:
         for _, record in _read(member):
             tweet = tweet_of(record) if not isinstance(record, Damaged) else {}
-            number = x_id(tweet.get("id_str")) or x_id(tweet.get("id"))
+            number = id_of(tweet)
             if number is None:
                 continue
             ids.add(number)

@@ -18,8 +18,8 @@ from townsquare.ingest import delimited
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, lines
 from townsquare.ingest.rows import Item, Items, Origin, post, quarantine
-from townsquare.ingest.sources.x_archive import REPOST, STATUS_LINK
 from townsquare.ingest.text import clean, parse_time, sound, whole_number
+from townsquare.ingest.x_v11 import REPOST, STATUS_LINK
 
 NAME = "table"
 TABLE = (

@@ -29,22 +29,32 @@ from townsquare.ingest.text import (
     x_text,
     x_uid,
 )
-from townsquare.ingest.x_account import ITEM_BEGINS, OWN_MEDIA, Archive, Note, entities, tweet_of
+from townsquare.ingest.x_account import ITEM_BEGINS, Archive, Note, tweet_of
+from townsquare.ingest.x_v11 import (
+    REPOST,
+    app,
+    entities,
+    id_of,
+    last_quoted,
+    links_of,
+    media_links,
+    media_of,
+    narrowed,
+)
 
 NAME = "x_archive"
 TABLE = (
     ("reads", "tweets.js, tweet.js, note-tweet.js, community-tweet.js and their parts; account.js, manifest.js"),
-    ("reads for events only", "deleted-tweets.js, deleted-tweet-headers.js: never their text"),
+    ("reads for events only", "deleted-tweets.js, deleted-tweet-headers.js, deleted-note-tweet.js: never their text"),
     ("reads to hold back", "twitter-circle.js, protected-history.js"),
-    ("never reads", "direct messages, likes (other people's text), ads, contacts, devices, Grok chats"),
+    ("never reads", "direct messages, likes (other people's text), ads, contacts, devices, Grok chats, media"),
+    ("trap", "a post's scopes or community_id mean that it was not for everybody"),
     ("quarantines", "posts that may have been for a Circle, posts of protected periods, notes without a post"),
     ("quarantines", "damaged stretches of a file, and files that the manifest lists and the archive lacks"),
+    ("quarantines", "archives inside (of 2019, with media) and months of an archive before 2019: they are not opened"),
 )
 
-REPOST = re.compile(r"RT @(\w{1,15}): ", re.ASCII)
-STATUS_LINK = re.compile(
-    r"https?://(?:(?:www|mobile)\.)?(?:twitter|x)\.com/(?:i/web|\w+)/status(?:es)?/([0-9]{1,20})(?:[/?].*)?"
-)
+OLD_MONTH = re.compile(r"(?:.*/)?js/tweets/\d{4}_\d{2}\.js")
 
 
 def detect_members(members: list[Member]) -> str | None:
@@ -79,6 +89,9 @@ def read_archive(members: list[Member], origin: Origin, config: IngestConfig) ->
     for member in members:
         if member.unsafe:
             yield quarantine(_in(origin, member.name), 0, "unsafe_member", detail=member.unsafe)
+        elif member.inner is not None or OLD_MONTH.fullmatch(member.name):
+            detail = "it is not opened here: ingest it by itself if it holds posts"
+            yield quarantine(_in(origin, member.name), 0, "archive_inside", detail=detail)
     for name, number, damaged in archive.damaged:
         yield quarantine(_in(origin, name), number, "broken_json", damaged.raw, detail=damaged.why)
     for name in archive.missing:
@@ -110,7 +123,9 @@ def _posts(member: Member, role: str, origin: Origin, archive: Archive, config: 
 
 def _deleted(origin: Origin, number: int, record: Any) -> Item:
     tweet = tweet_of(record)
-    uid = x_uid(tweet.get("tweet_id")) or x_uid(tweet.get("id_str")) or x_uid(tweet.get("id"))
+    tweet = a_dict(tweet.get("noteTweet")) or tweet
+    found = (x_uid(tweet.get(name)) for name in ("tweet_id", "id_str", "id", "tweetId"))
+    uid = next(filter(None, found), None)
     if uid is None:
         return quarantine(origin, number, "no_id")
     when = parse_time(tweet.get("deleted_at"))[0]
@@ -120,7 +135,7 @@ def _deleted(origin: Origin, number: int, record: Any) -> Item:
 
 def _post(origin: Origin, number: int, record: Any, archive: Archive, config: IngestConfig, *, community: bool) -> Item:
     tweet = tweet_of(record)
-    own_id = x_id(tweet.get("id_str")) or x_id(tweet.get("id"))
+    own_id = id_of(tweet)
     raw = tweet.get("full_text") if isinstance(tweet.get("full_text"), str) else tweet.get("text")
     if own_id is None or not isinstance(raw, str):
         return quarantine(origin, number, "not_a_post", record, author_id=archive.account_id)
@@ -147,13 +162,13 @@ def _post(origin: Origin, number: int, record: Any, archive: Archive, config: In
         "repost_of_author": repost[1] if repost else None,
         "likes": whole_number(tweet.get("favorite_count")),
         "reposts": whole_number(tweet.get("retweet_count")),
-        "source_app": _app(tweet.get("source")),
+        "source_app": app(tweet.get("source")),
         "sensitive": a_flag(tweet.get("possibly_sensitive")),
-        "visibility": "community" if community else "public",
+        "visibility": "community" if community else narrowed(tweet) or "public",
         "grant_id": config.grant,
         **_texts(tweet, raw, note, parent is not None),
         **_edits(tweet, uid),
-        "media": _media(tweet),
+        "media": media_of(tweet),
     }
     return post(origin, number, created, fields)
 
@@ -166,23 +181,22 @@ def _status(tweet: dict[str, Any], raw: str, note: Note | None, repost: bool) ->
 
 
 def _texts(tweet: dict[str, Any], raw: str, note: Note | None, reply: bool) -> dict[str, Any]:
-    links = [
-        {"short": a_text(url.get("url")), "expanded": a_text(url.get("expanded_url")), "title": None}
-        for url in entities(tweet, "urls")
-    ]
-    drop = [str(item["url"]) for item in entities(tweet, "media") if item.get("url")]
-    quote = None
-    if links and links[-1]["short"] and raw.rstrip().endswith(links[-1]["short"]):
-        match = STATUS_LINK.fullmatch(links[-1]["expanded"] or "")
-        if match and not OWN_MEDIA.match(links[-1]["expanded"] or ""):
-            quote = f"x:{match[1]}"
-            drop.append(links[-1]["short"])
+    links = links_of(tweet)
+    drop = media_links(tweet)
+    quoted = last_quoted(raw, links)
+    if quoted is not None:
+        drop.append(quoted[1])
     text = raw
     if note is not None:
         text, links = note.text, links + [link for link in note.links if link not in links]
     if reply:
         text = without_mentions(text, {str(mention.get("screen_name")) for mention in entities(tweet, "user_mentions")})
-    return {"text_raw": sound(raw), "text": x_text(text, links, drop), "links": links or None, "quote_of": quote}
+    return {
+        "text_raw": sound(raw),
+        "text": x_text(text, links, drop),
+        "links": links or None,
+        "quote_of": f"x:{quoted[0]}" if quoted else None,
+    }
 
 
 def _edits(tweet: dict[str, Any], uid: str) -> dict[str, Any]:
@@ -196,21 +210,3 @@ def _edits(tweet: dict[str, Any], uid: str) -> dict[str, Any]:
         "edit_of": first if first != uid else None,
         "is_latest_edit": uids[-1] == uid if uids else None,
     }
-
-
-def _app(source: Any) -> str | None:
-    match = re.search(r">([^<]*)<", source) if isinstance(source, str) else None
-    return a_text(match[1]) if match else None
-
-
-def _media(tweet: dict[str, Any]) -> list[dict[str, Any]] | None:
-    return [
-        {
-            "kind": a_text(item.get("type")),
-            "url": a_text(item.get("media_url_https")) or a_text(item.get("media_url")),
-            "alt": a_text(item.get("ext_alt_text")) or a_text(item.get("media_alt")),
-            "w": None,
-            "h": None,
-        }
-        for item in entities(tweet, "media")
-    ] or None

@@ -87,10 +87,11 @@ def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
             except (ValueError, RecursionError):
                 yield quarantine(origin, number, "broken_json", line)
                 continue
-            yield from _events(origin, number, a_dict(record)) or [quarantine(origin, number, "not_an_event", line)]
+            yield from events(origin, number, a_dict(record)) or [quarantine(origin, number, "not_an_event", line)]
 
 
-def _events(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
+def events(origin: Origin, number: int, record: dict[str, Any]) -> list[Item]:
+    """What one line says, in any of the forms; empty where it is no event."""
     if {"id", "reason"} <= record.keys():
         return _batch(origin, number, record)
     inner = a_dict(record.get("data")) or record
