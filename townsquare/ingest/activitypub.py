@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from townsquare.ingest.actors import ACTORS, Actor, host_of, refusal, reference, type_of, uid_of
+from townsquare.ingest.actors import ACTORS, Actor, host_of, reference, refusal, type_of, uid_of
 from townsquare.ingest.html import text_of
 from townsquare.ingest.rows import Item, Origin, event, post, quarantine
 from townsquare.ingest.shapes import a_dict, a_flag, a_text, dicts
@@ -16,10 +16,11 @@ from townsquare.ingest.text import clean, parse_time, sound, whole_number, witho
 
 POSTS = ("Note", "Question")
 ACTIVITIES = ("Create", "Announce", "Update", "Delete", "Undo")
-OTHERS = frozenset(
-    "Accept Add Article Audio Block Bookmark Dislike Document EmojiReact Event Flag Follow Ignore Image Invite Join Leave"
-    " Like Listen Move Offer Page Place Read Reject Relationship Remove TentativeAccept TentativeReject Video View".split()
-)
+OTHERS = (
+    "Accept", "Add", "Article", "Audio", "Block", "Bookmark", "Dislike", "Document", "EmojiReact", "Event", "Flag",
+    "Follow", "Ignore", "Image", "Invite", "Join", "Leave", "Like", "Listen", "Move", "Offer", "Page", "Place", "Read",
+    "Reject", "Relationship", "Remove", "TentativeAccept", "TentativeReject", "Video", "View",
+)  # fmt: skip
 """What people do or make beside posts: neither post nor event."""
 PUBLIC = frozenset(("https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"))
 CLOSING = ("public", "unlisted", "followers", "circle", "direct")
@@ -36,9 +37,9 @@ _UPDATE_AT = re.compile(r"#updates/([0-9]{9,11})")
 class Known:
     """What holds for all activities of one file: whose they are, when they were put together, the grant."""
 
-    actor: Actor = Actor()
-    seen_at: dt.datetime | None = None
-    grant: str | None = None
+    actor: Actor
+    seen_at: dt.datetime | None
+    grant: str | None
 
 
 def rows_of(origin: Origin, place: Any, given: Any, known: Known) -> list[Item]:
@@ -121,7 +122,7 @@ def _taken_back(origin: Origin, place: Any, kind: str, whose: _Whose) -> Item:
 
 
 def _gone(origin: Origin, place: Any, target: Any, reason: str, whose: _Whose) -> Item:
-    """A deleted post, boost or account. Only somebody of the same instance can delete a post, an account only itself."""
+    """A deleted post, boost or account. Somebody of the same instance deletes a post, an account only itself."""
     found = reference(target)
     if found is None:
         return quarantine(origin, place, "no_id", detail=reason, author_id=whose.actor)

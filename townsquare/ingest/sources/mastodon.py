@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -84,7 +85,7 @@ def _shape(member: Member) -> str | None:
     if first is None or not start.startswith((b"{", b"[")):
         return None
     kind = first[1]
-    if start.startswith(b"{") and 0 <= listed and (listed < first.start() or kind.decode() in COLLECTIONS):
+    if start.startswith(b"{") and listed >= 0 and (listed < first.start() or kind.decode() in COLLECTIONS):
         return "outbox"
     ours = any(word in start for word in (b'"actor"', b'"attributedTo"', b"//www.w3.org/ns/activitystreams"))
     if kind not in _KNOWN_TYPES or not ours:
@@ -94,7 +95,7 @@ def _shape(member: Member) -> str | None:
 
 def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
     """Posts and events of one file. Whose outbox it is its activities say."""
-    yield from _activities(member, origin, Known(seen_at=_exported_at([member], config), grant=config.grant))
+    yield from _activities(member, _shape(member), origin, Known(Actor(), _exported_at(member, config), config.grant))
 
 
 def read_archive(members: list[Member], origin: Origin, config: IngestConfig) -> Items:
@@ -106,7 +107,6 @@ def read_archive(members: list[Member], origin: Origin, config: IngestConfig) ->
             place=members[0].name,
             remedy="Give the export's archive or folder, or its outbox.json.",
         )
-    seen_at = _exported_at(members, config)
     for member in members:
         if member.unsafe:
             yield quarantine(_in(origin, member), 0, "unsafe_member", detail=member.unsafe)
@@ -120,7 +120,8 @@ def read_archive(members: list[Member], origin: Origin, config: IngestConfig) ->
             yield quarantine(
                 _in(origin, profile), 0, "broken_json", detail="its posts count as refused by their author"
             )
-        yield from _activities(outbox, _in(origin, outbox), Known(actor, seen_at, config.grant))
+        known = Known(actor, _exported_at(outbox, config), config.grant)
+        yield from _activities(outbox, "outbox", _in(origin, outbox), known)
 
 
 def _in(origin: Origin, member: Member) -> Origin:
@@ -140,20 +141,19 @@ def _actor(member: Member) -> Actor:
     return actor if actor.id else REFUSES
 
 
-def _exported_at(members: list[Member], config: IngestConfig) -> Any:
+def _exported_at(member: Member, config: IngestConfig) -> dt.datetime | None:
     """When an export was made: Mastodon writes it into the archive's name, and nowhere else."""
-    names = [config.paths[0].name] if len(config.paths) == 1 else [members[0].name]
-    found = next((match for name in names if (match := _EXPORTED.search(name))), None)
+    name = config.paths[0].name if len(config.paths) == 1 else member.name
+    found = _EXPORTED.search(name)
     return parse_time("{}-{}-{}T{}:{}:{}Z".format(*found.groups()))[0] if found else None
 
 
-def _activities(member: Member, origin: Origin, known: Known) -> Items:
-    shape = _shape(member)
+def _activities(member: Member, shape: str | None, origin: Origin, known: Known) -> Items:
     with member.open() as stream:
+        found: Iterable[tuple[int, Any]]
         if shape in ("outbox", "array"):
-            found: Iterable[tuple[int, Any]] = enumerate(
-                items(stream, ITEM_BEGINS, key="orderedItems" if shape == "outbox" else None), start=1
-            )
+            key = "orderedItems" if shape == "outbox" else None
+            found = enumerate(items(stream, ITEM_BEGINS, key), start=1)
         else:
             found = _lines(stream)
         for number, given in found:
