@@ -116,8 +116,10 @@ def _first_time(*values: Any) -> dt.datetime | None:
 def _taken_back(origin: Origin, place: Any, kind: str, whose: _Whose) -> Item:
     target = whose.activity.get("object")
     what = type_of(target)
-    if kind == "Undo" and what is not None and what != "Announce":  # of a like, a follow, a block
+    if kind == "Undo" and what in OTHERS:  # of a like, a follow, a block
         return _not_taken(origin, place, f"Undo {what}")
+    if kind == "Undo" and what not in (None, "Announce"):
+        return quarantine(origin, place, "not_an_activity", whose.activity)
     return _gone(origin, place, target, kind, whose)
 
 
@@ -174,7 +176,7 @@ def _post(origin: Origin, place: Any, note: dict[str, Any], whose: _Whose) -> It
     if created[0] is None:
         created = parse_time(whose.activity.get("published"))
     parent = uid_of(note.get("inReplyTo"))
-    told = (note.get("updated"), whose.activity.get("published"))
+    told = (note.get("updated"), whose.activity.get("published"), _update_second(whose.activity))
     fields = {
         **_common(uid, whose, _latest(whose.known.seen_at, created[0], *(parse_time(time)[0] for time in told))),
         **_texts(note, content, parent is not None),
