@@ -414,6 +414,90 @@ def _cut_dump(chance: random.Random) -> bytes:
     import zstandard
 
     return mutated(b"".join(zstandard.compress(_ndjson(REDDIT * 3)) for _ in range(3)), chance)
+OUTBOX: list[dict[str, Any]] = [
+    {
+        "id": f"https://h.example/users/ann/statuses/{i}/activity",
+        "type": "Create",
+        "actor": "https://h.example/users/ann",
+        "to": ["https://www.w3.org/ns/activitystreams#Public"],
+        "object": {
+            "id": f"https://h.example/users/ann/statuses/{i}",
+            "type": "Question" if i % 3 == 0 else "Note",
+            "published": "2024-01-10T12:00:00Z",
+            "updated": "2024-01-11T12:00:00Z",
+            "attributedTo": "https://h.example/users/ann",
+            "inReplyTo": {"id": "https://far.example/users/bob/statuses/1"},
+            "to": ["https://www.w3.org/ns/activitystreams#Public"],
+            "cc": ["https://h.example/users/ann/followers"],
+            "content": f'<p>mark{i}x <a href="https://e.example/a">e.example/a</a> &amp; [more], {{so}}</p>',
+            "contentMap": {"en": "x"},
+            "attachment": [{"type": "Document", "mediaType": "image/png", "url": "a.png", "name": "cat", "width": 5}],
+            "tag": [{"type": "Mention", "href": "https://far.example/users/bob", "name": "@bob@far.example"}],
+            "likes": {"totalItems": 5},
+            "oneOf": [{"type": "Note", "name": "Tea"}],
+            "quote": "https://far.example/users/bob/statuses/2",
+        },
+    }
+    for i in range(1, 7)
+] + [
+    {"type": "Announce", "id": "https://h.example/b", "actor": "https://h.example/a", "object": "https://far.example/1"},
+    {"type": "Delete", "id": "https://h.example/d", "actor": "https://h.example/a", "object": "https://h.example/1"},
+    {"type": "Undo", "actor": "https://h.example/a", "object": {"type": "Announce", "id": "https://h.example/2"}},
+    {"type": "Update", "actor": "https://h.example/a", "object": {
+        "type": "Person", "id": "https://h.example/a", "indexable": False, "summary": "<p>#nobot",
+        "tag": [{"name": "x"}],
+    }},
+]  # fmt: skip
+PERSON = {**OUTBOX[-1]["object"], "preferredUsername": "ann", "id": "https://h.example/users/ann", "followers": "x"}
+ITEMS: list[Any] = [
+    {
+        "by": "ann",
+        "id": 10,
+        "kids": [11],
+        "score": 5,
+        "time": 1175714200,
+        "title": "mark0x",
+        "type": "story",
+        "url": "u",
+    },
+    None,
+    *(
+        {"by": "bob", "id": 10 + i, "parent": 9 + i, "text": f"mark{i}x<p>&#x27;&gt;", "type": "comment"}
+        for i in range(1, 7)
+    ),
+    {"deleted": True, "id": 20, "parent": 10, "type": "comment"},
+    {"dead": True, "by": "eve", "id": 21, "parent": 20, "text": "x", "type": "comment"},
+]
+
+
+def _outbox(items: list[Any]) -> bytes:
+    return json.dumps({"id": "outbox.json", "type": "OrderedCollection", "orderedItems": items}).encode()
+
+
+def _mastodon_zip(chance: random.Random) -> bytes:
+    person = json.dumps(reshaped(PERSON, chance)).encode()
+    outbox = _outbox([reshaped(item, chance) if chance.random() < 0.3 else item for item in OUTBOX])
+    files = {
+        "outbox.json": mutated(outbox, chance) if chance.random() < 0.5 else outbox,
+        "actor.json": mutated(person, chance) if chance.random() < 0.3 else person,
+        "likes.json": b"{}",
+    }
+    content = _zip(files)
+    return mutated(content, chance) if chance.random() < 0.3 else content
+
+
+def _whole_items_are_told(items: list[Any]) -> Callable[[str, bytes, Rows], None]:
+    """Every item of an array whose bytes are all still there stands in some row."""
+    by_mark = {found[0]: item for item in items if (found := MARK.search(json.dumps(item)))}
+
+    def check(_name: str, content: bytes, rows: Rows) -> None:
+        if any(len(row["raw"] or "") == RAW_CHARACTERS for row in rows["quarantine"]):
+            return
+        told = " ".join(str(row.get("text")) + str(row.get("raw")) for found in rows.values() for row in found)
+        whole = {mark for mark, item in by_mark.items() if json.dumps(item).encode() in content}
+        assert whole <= set(MARK.findall(told))
+
+    return check
 
 
 Case = tuple[str, Callable[[random.Random], bytes], Callable[[str, bytes, Rows], None]]
@@ -447,6 +531,19 @@ CASES: dict[str, Case] = {
     "gz": ("t.jsonl.gz", lambda chance: mutated(PACKED, chance), _nothing_more),
     "parquet": ("t.parquet", _parquet, _nothing_more),
     "tar": ("t.tar.gz", _tar, _nothing_more),
+    "mastodon": ("a.ndjson", _reshaped_lines(OUTBOX), _lines_are_told),
+    "mastodon_outbox": (
+        "outbox.json",
+        lambda chance: mutated(_outbox([reshaped(i, chance) if chance.random() < 0.1 else i for i in OUTBOX]), chance),
+        _whole_items_are_told(OUTBOX),
+    ),
+    "mastodon_zip": ("export.zip", _mastodon_zip, _nothing_more),
+    "hacker_news": ("items.ndjson", _reshaped_lines(ITEMS), _lines_are_told),
+    "hacker_news_array": (
+        "items.json",
+        lambda chance: mutated(json.dumps(ITEMS, indent=chance.choice([None, 1])).encode(), chance),
+        _whole_items_are_told(ITEMS),
+    ),
 }
 
 

@@ -14,6 +14,8 @@ from townsquare.ingest.files import BLOCK, BROKEN
 READ = 1 << 18
 LONGEST_ITEM_CHARACTERS = 64 << 20
 KEPT_CHARACTERS = 10_000
+LONGEST_CLOSE = 1 << 16  # what may follow the array inside its object
+BEGINS_WITHIN = 512  # characters that tell where an item begins
 NEAR_THE_END = 16  # a literal, an escape or a number cut off fails this far before the end of what was read
 _SPACE = re.compile(r"[\s,]*")
 _ASSIGNMENT = re.compile(r"\ufeff?\s*[\w.$]+\s*=\s*")
@@ -28,14 +30,17 @@ class Damaged:
     why: str
 
 
-def items(stream: IO[bytes], begins: re.Pattern[str]) -> Iterator[Any]:
+def items(stream: IO[bytes], begins: re.Pattern[str], key: str | None = None) -> Iterator[Any]:
     """Each item of the array that a file assigns or holds; Damaged for each stretch that is none.
 
-    After damage it goes on where `begins` next matches, such as `{"tweet":`. Numbers with a fraction
-    become floats, others integers of any size. A single object counts as an array of it.
+    With `key` it is the array under that key of the object that the file is. After damage it goes on
+    where `begins` next matches, such as `{"tweet":`. Numbers with a fraction become floats, others
+    integers of any size. A single object counts as an array of it.
     """
     window = _Window(stream)
-    if not window.find_start():
+    if not window.find_start(key):
+        if key is not None:
+            yield Damaged(window.text[:KEPT_CHARACTERS], window.error or f"there is no array {key}")
         return
     single = window.peek() == "{"
     if not single:
@@ -43,6 +48,13 @@ def items(stream: IO[bytes], begins: re.Pattern[str]) -> Iterator[Any]:
     while True:
         window.skip(_SPACE)
         sign = window.peek()
+        if sign == "]" and key is not None:
+            if window.closes():
+                return
+            yield Damaged(window.leap(begins), window.error or "the array ends before its object does")
+            if window.peek() == "":
+                return
+            continue
         if sign == "]" or (single and sign == ""):
             window.position += sign == "]"
             yield from window.rest("there is more after the end of the array")
@@ -101,17 +113,29 @@ class _Window:
     def peek(self) -> str:
         return self.text[self.position : self.position + 1]
 
-    def find_start(self) -> bool:
-        """Go to the array's bracket: the first one after the assignment, if there is an assignment."""
+    def find_start(self, key: str | None) -> bool:
+        """Go to the array's bracket: that of the key, or the first one after an assignment, if there is one."""
         self.more()
-        assignment = _ASSIGNMENT.match(self.text)
+        assignment = _ASSIGNMENT.match(self.text) if key is None else None
         self.position = assignment.end() if assignment else 0
-        while not (match := re.compile(r"[\[{]").search(self.text, self.position)):
-            self.position = len(self.text)
+        opening = re.compile(r"()[\[{]" if key is None else rf'("{re.escape(key)}"\s*:\s*)\[')
+        while not (match := opening.search(self.text, self.position)):
+            self.position = max(self.position, len(self.text) - (0 if key is None else BEGINS_WITHIN))
             if not self.more():
                 return False
-        self.position = match.start()
+        self.position = match.end(1)
         return True
+
+    def closes(self) -> bool:
+        """Whether the bracket here ends the array and what follows ends the object around it; False moves nowhere."""
+        while len(self.text) - self.position < LONGEST_CLOSE and self.more():
+            pass
+        if not self.ended or self.error or len(self.text) - self.position > LONGEST_CLOSE:
+            return False
+        try:
+            return isinstance(json.loads('{"": []' + self.text[self.position + 1 :]), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def item(self) -> Any:
         """Decode one item, reading on where it is not whole yet; or a _Failure, having moved nowhere."""
@@ -142,7 +166,9 @@ class _Window:
             self.position = end
             if match:
                 return raw
-            tail = self.text[max(start, len(self.text) - 64) :]  # the place may stand across the border of two blocks
+            tail = self.text[
+                max(start, len(self.text) - BEGINS_WITHIN) :
+            ]  # the place may stand across the border of two blocks
             if not self.more():
                 return raw
             self.text, start = tail + self.text, 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 from types import ModuleType
 
 from townsquare.ingest.sources import (
+    hacker_news,
+    mastodon,
     opt_out,
     reddit,
     table,
@@ -21,9 +23,11 @@ from townsquare.ingest.sources import (
 SOURCES: tuple[ModuleType, ...] = (
     x_archive,
     x_grailbird,
-    x_stream,  # its files may begin with notices
+    x_stream,
     x_compliance,
     opt_out,
+    mastodon,
+    hacker_news,
     reddit,
     x_api_v2,
     table,
