@@ -7,9 +7,27 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from townsquare.ingest.sources import opt_out, table, x_api_v2, x_archive, x_compliance
+from townsquare.ingest.sources import (
+    bluesky_appview,
+    bluesky_jetstream,
+    bluesky_repo,
+    opt_out,
+    table,
+    x_api_v2,
+    x_archive,
+    x_compliance,
+)
 
-SOURCES: tuple[ModuleType, ...] = (x_archive, x_compliance, opt_out, x_api_v2, table)
+SOURCES: tuple[ModuleType, ...] = (
+    bluesky_repo,
+    x_archive,
+    x_compliance,
+    opt_out,
+    bluesky_jetstream,
+    x_api_v2,
+    bluesky_appview,
+    table,
+)
 """In the order in which they are asked whether a file is theirs."""
 
 ARCHIVES = tuple(source for source in SOURCES if hasattr(source, "read_archive"))
