@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,8 @@ def cbor(value: Any) -> bytes:
         return {None: b"\xf6", True: b"\xf5", False: b"\xf4"}[value]
     if isinstance(value, int):
         return _cbor_head(0, value) if value >= 0 else _cbor_head(1, -1 - value)
+    if isinstance(value, float):
+        return b"\xfb" + struct.pack(">d", value)
     if isinstance(value, Link):
         return b"\xd8\x2a" + _cbor_head(2, len(value) + 1) + b"\0" + value
     if isinstance(value, bytes):
@@ -106,7 +109,7 @@ def cbor(value: Any) -> bytes:
 def _cbor_head(major: int, number: int) -> bytes:
     for limit, sign, size in ((24, number, 0), (1 << 8, 24, 1), (1 << 16, 25, 2), (1 << 32, 26, 4), (1 << 64, 27, 8)):
         if number < limit:
-            return bytes([major << 5 | sign]) + number.to_bytes(size, "big") * bool(size)
+            return bytes([major << 5 | sign]) + (number.to_bytes(size, "big") if size else b"")
     raise OverflowError
 
 
@@ -128,7 +131,7 @@ def block(data: bytes, address: bytes | None = None) -> bytes:
 
 
 def tree(records: dict[str, Link]) -> dict[Link, bytes]:
-    """The nodes of a repository's tree, the root last: a key stands as high as its hash begins with pairs of zero bits."""
+    """The nodes of a tree, the root last: a key stands as high as its hash has pairs of zero bits before."""
     nodes: dict[Link, bytes] = {}
 
     def height(key: str) -> int:

@@ -174,27 +174,29 @@ def _commit_at(blocks: Blocks, cid: Cid) -> dict[str, Any] | None:
 
 
 def records(blocks: Blocks, root: Cid) -> Iterator[tuple[str, Cid] | Lost]:
-    """Each record's key (COLLECTION/KEY) and address in the order of the keys; Lost for what the tree lacks."""
-    seen: set[Cid] = set()
+    """Each record's key (COLLECTION/KEY) and address in the order of the keys; Lost for what the tree lacks.
+
+    Hashes make a cycle impossible; a node or key that comes twice would double records without end.
+    """
+    seen: set[Cid | str] = set()
     stack: list[tuple[str, Cid] | Cid] = [root]
+    number = 0
     while stack:
+        number += 1
         item = stack.pop()
-        if isinstance(item, tuple):
+        name = item[0] if isinstance(item, tuple) else item
+        if name in seen:
+            yield Lost(f"entry {number}", "damaged_tree", "a node or a key stands in it twice")
+        elif isinstance(item, tuple):
             yield item
-            continue
-        if item in seen:  # hashes make a cycle impossible, and a node that comes twice would double its records
-            yield Lost(f"node {item.hex()}", "damaged_tree", "a node stands in it twice")
-            continue
-        seen.add(item)
-        try:
-            parts = list(_parts(a_dict(blocks.take(item))))
-        except KeyError:
-            yield Lost(f"node {item.hex()}", "missing_block", "a node of the tree: its records are lost")
-            continue
-        except (ValueError, RecursionError) as error:
-            yield Lost(f"node {item.hex()}", "damaged_tree", str(error))
-            continue
-        stack += reversed(parts)
+        else:
+            try:
+                stack += reversed(list(_parts(a_dict(blocks.take(item)))))
+            except KeyError:
+                yield Lost(f"entry {number}", "missing_block", "a node of the tree: its records are lost")
+            except (ValueError, RecursionError) as error:
+                yield Lost(f"entry {number}", "damaged_tree", str(error))
+        seen.add(name)
 
 
 def _parts(node: dict[str, Any]) -> Iterator[tuple[str, Cid] | Cid]:

@@ -107,15 +107,16 @@ def _values(member: Member) -> Iterator[tuple[str, Any]]:
 
 
 def _is_lines(start: bytes) -> bool:
-    """Whether lines are whole by themselves; one longer than what was read is taken for that."""
-    first = start.split(b"\n")[:3]
-    for line in first:
-        try:
-            if a_dict(json.loads(line)):
-                return True
-        except (ValueError, RecursionError):
-            continue
-    return len(first) == 1
+    """Whether each line stands for itself: a document over many lines goes on indented or with a name."""
+    _, _, rest = start.partition(b"\n")
+    return rest[:1] not in (b" ", b"\t", b'"') or any(map(_is_whole, start.split(b"\n")))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return line.startswith(b"{") and bool(a_dict(json.loads(line)))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _document(place: str, data: bytes) -> Iterator[tuple[str, Any]]:
