@@ -8,6 +8,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from townsquare.ingest.sources import (
+    bluesky_appview,
+    bluesky_jetstream,
+    bluesky_repo,
     hacker_news,
     mastodon,
     opt_out,
@@ -21,15 +24,18 @@ from townsquare.ingest.sources import (
 )
 
 SOURCES: tuple[ModuleType, ...] = (
+    bluesky_repo,
     x_archive,
     x_grailbird,
     x_stream,
     x_compliance,
     opt_out,
     mastodon,
+    bluesky_jetstream,
     hacker_news,
     reddit,
     x_api_v2,
+    bluesky_appview,
     table,
 )
 """In the order in which they are asked whether a file is theirs."""
