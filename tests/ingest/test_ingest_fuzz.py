@@ -498,6 +498,8 @@ def _cut_dump(chance: random.Random) -> bytes:
     import zstandard
 
     return mutated(b"".join(zstandard.compress(_ndjson(REDDIT * 3)) for _ in range(3)), chance)
+
+
 OUTBOX: list[dict[str, Any]] = [
     {
         "id": f"https://h.example/users/ann/statuses/{i}/activity",
