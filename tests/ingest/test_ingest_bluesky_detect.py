@@ -45,9 +45,9 @@ FILES = {
     "x_archive": [("tweets.js", tweets_js(tweet(1, "hi"))), ("account.js", account_js())],
     "x_compliance": [
         ("a.jsonl", lines({"id": "1", "action": "delete", "reason": "deleted"})),
-        ("b.jsonl", lines({"delete": {"status": {"id_str": "1"}}})),
         ("c.jsonl", lines({"data": {"user_protect": {"user": {"id": "2"}}}})),
     ],
+    "x_stream": [("b.jsonl", lines({"delete": {"status": {"id_str": "1"}}}))],
     "opt_out": [("a.jsonl", lines(OPT_OUT)), ("a.csv", b"network,author_id,requested_at\nbsky,did:plc:ann,\n")],
     "table": [
         ("a.jsonl", lines(ROW)),

@@ -154,7 +154,7 @@ def _boost(origin: Origin, place: Any, whose: _Whose) -> list[Item]:
         "repost_of": original,
         "visibility": _visibility([activity], whose, set()),
     }
-    found = [post(origin, place, created, fields)]
+    found: list[Item] = [post(origin, place, created, fields)]
     if type_of(target) in POSTS and reference(a_dict(target).get("attributedTo")) == whose.actor:
         found.append(_post(origin, f"{place}:object", a_dict(target), dataclasses.replace(whose, activity={})))
     return found

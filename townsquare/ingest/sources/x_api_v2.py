@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from townsquare.ingest import x_pages
+from townsquare.ingest import x_pages, x_words
 from townsquare.ingest.ahead import ahead
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import Member, head, line_batches
 from townsquare.ingest.rows import Items, Origin, Row, post, quarantine
 from townsquare.ingest.shapes import a_dict, a_flag, a_list, a_text, dicts
 from townsquare.ingest.text import sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
+from townsquare.ingest.x_page_schema import METRICS
 
 NAME = "x_api_v2"
 TABLE = (
@@ -185,7 +186,7 @@ def _has_note(record: dict[str, Any]) -> bool:
 
 
 def _status(record: dict[str, Any], references: dict[str, str | None]) -> str:
-    cut = x_pages.cut_short(record["text"], repost="retweeted" in references)
+    cut = x_words.cut_short(record["text"], repost="retweeted" in references)
     return "note_joined" if _has_note(record) else "truncated" if cut else "full"
 
 
@@ -200,7 +201,7 @@ def _texts(body: dict[str, Any], references: dict[str, str | None]) -> dict[str,
         }
         for url in urls
     ]
-    drop = x_pages.dropped(links, [url.get("media_key") is not None for url in urls], references.get("quoted"))
+    drop = x_words.dropped(links, [url.get("media_key") is not None for url in urls], references.get("quoted"))
     raw = text = body["text"]
     if "replied_to" in references:
         text = without_mentions(raw, {str(m.get("username")) for m in dicts(entities.get("mentions"))})
@@ -218,7 +219,7 @@ def _edits(record: dict[str, Any], uid: str) -> dict[str, Any]:
 
 def _metrics(record: dict[str, Any]) -> dict[str, Any]:
     metrics = a_dict(record.get("public_metrics"))
-    return {field: whole_number(metrics.get(name)) for field, name in x_pages.METRICS.items()}
+    return {field: whole_number(metrics.get(name)) for field, name in METRICS.items()}
 
 
 def _withheld(record: dict[str, Any]) -> dict[str, Any]:

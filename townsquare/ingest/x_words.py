@@ -1,0 +1,123 @@
+"""The words of X posts, cleaned column by column: as `text.x_text` does it for one post, for all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from townsquare.ingest.text import is_cut
+
+_ONE_MENTION = r"(?s)^@(?P<name>[A-Za-z0-9_]+) (?P<rest>[^@].*)$"
+_ONE_LINK = r"(?s)^(?P<before>.*?)(?P<link>https?://t\.co/[A-Za-z0-9]+)(?P<after>.*)$"
+
+
+def dropped(links: Sequence[dict[str, str | None]], own_media: Sequence[bool], quoted: str | None) -> list[str]:
+    """The t.co links that are a post's own media or the post that it quotes (a uid): they are no part of its text."""
+    number = (quoted or "").removeprefix("x:")
+    result = []
+    for link, own in zip(links, own_media, strict=True):
+        short, expanded = link["short"], link["expanded"] or ""
+        is_quote = bool(number) and expanded.split("?")[0].endswith(f"/{number}")
+        if short and (own or is_quote or expanded.endswith(("/photo/1", "/video/1"))):
+            result.append(short)
+    return result
+
+
+def cut_short(text: str, *, repost: bool) -> bool:
+    """Whether a post's `text` is not the whole: reposts end in an ellipsis wherever they were cut."""
+    return is_cut(text) or (repost and text.rstrip().endswith("…"))
+
+
+def field(column: pa.StructArray, name: str) -> pa.Array:
+    """A field with the struct's own nulls on it."""
+    return pc.struct_field(column, name)
+
+
+def arrow(series: pl.Series) -> pa.Array:
+    array = series.to_arrow()
+    return array.cast(pa.string()) if pa.types.is_large_string(array.type) or array.type == pa.string_view() else array
+
+
+def by_row(values: pa.Array, parent: np.ndarray) -> Callable[[int], list[Any]]:
+    """A function from a row to its own values, as Python has them."""
+
+    def of(row: int) -> list[Any]:
+        start, end = np.searchsorted(parent, (row, row + 1))
+        found: list[Any] = values.slice(start, end - start).to_pylist()
+        return found
+
+    return of
+
+
+def without_first_mention(
+    raw: pa.Array, answers: np.ndarray, names: pa.Array, parent: np.ndarray
+) -> tuple[pa.Array, np.ndarray]:
+    """(texts without the one mention that an answer begins with; which answers are to be looked at one by one)."""
+    mentioned = np.bincount(parent, minlength=len(raw))
+    single = np.flatnonzero(answers & (mentioned == 1))
+    parts = pc.extract_regex(raw.take(pa.array(single)), _ONE_MENTION)
+    known = names.take(pa.array(np.searchsorted(parent, single)))
+    fits = pc.and_(pc.is_valid(parts), pc.equal(pc.ascii_lower(field(parts, "name")), pc.ascii_lower(known)))
+    spots = single[pc.fill_null(fits, False).to_numpy(False)]
+    done = np.zeros(len(raw), np.bool_)
+    done[spots] = True
+    rest = field(parts, "rest").filter(pc.fill_null(fits, False))
+    return pc.replace_with_mask(raw, pa.array(done), rest), answers & ~done
+
+
+class Linked(NamedTuple):
+    """Links of all posts: whose each is, what it is, whether it is the post's own media; and the posts quoted."""
+
+    parent: np.ndarray
+    links: pa.Array
+    own_media: pa.Array
+    quoted: pa.Array
+
+
+def with_link(text: pa.Array, rows: np.ndarray, linked: Linked) -> tuple[pa.Array, np.ndarray]:
+    """(texts of posts with one link, with it put in and the rest unescaped; which posts are to be done one by one)."""
+    at = pa.array(rows)
+    link = np.searchsorted(linked.parent, rows)
+    short, expanded = (field(linked.links.take(pa.array(link)), name) for name in ("short", "expanded"))
+    parts = pc.extract_regex(text.take(at), _ONE_LINK)
+    before, after = field(parts, "before"), field(parts, "after")
+    single = pc.invert(pc.or_(pc.match_substring(before, "//t.co/"), pc.match_substring(after, "//t.co/")))
+    fits = pc.fill_null(pc.and_(single, pc.equal(field(parts, "link"), short)), False)
+    own = linked.own_media.take(pa.array(link)).to_numpy(False)
+    # Which links are the post's own media, or what it quotes, is asked of few and in one way for all sources.
+    doubtful = np.flatnonzero(
+        own | pc.match_substring_regex(pc.fill_null(expanded, ""), "/[0-9]+([?]|$)").to_numpy(False)
+    )
+    gone = np.zeros(len(rows), np.bool_)
+    some = pa.array(doubtful)
+    quoted = linked.quoted.take(at.take(some)).to_pylist()
+    for spot, number, found in zip(
+        doubtful, quoted, linked.links.take(pa.array(link[doubtful])).to_pylist(), strict=True
+    ):
+        gone[spot] = bool(dropped([found], [bool(own[spot])], number))
+    put = pc.if_else(pa.array(gone), "", pc.coalesce(expanded, short))
+    whole = pc.binary_join_element_wise(unescaped(before), put, unescaped(after), "")
+    mask, done = np.zeros(len(text), np.bool_), np.zeros(len(text), np.bool_)
+    mask[rows] = True
+    fitting = fits.to_numpy(False)
+    done[rows[fitting]] = True
+    return pc.replace_with_mask(text, pa.array(done), whole.filter(fits)), mask & ~done
+
+
+def unescaped(text: pa.Array) -> pa.Array:
+    """As `text.unescape_x`: the ampersand last, so that nothing is undone twice."""
+    for escape, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        text = pc.replace_substring(text, escape, character)
+    return text
+
+
+def composed(text: pa.Array) -> pa.Array:
+    """NFC, by Polars: Arrow's own leaves letters apart from their accents."""
+    odd = pc.invert(pc.string_is_ascii(text))
+    some = pl.Series(pl.from_arrow(text.filter(odd))).str.normalize("NFC")
+    return pc.replace_with_mask(text, odd, arrow(some))
