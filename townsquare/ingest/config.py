@@ -16,11 +16,11 @@ class IngestConfig:
     """Which files, and what they cannot say of themselves."""
 
     paths: tuple[Path, ...]
-    """Files or folders: an X archive (folder or zip), X API v2 or compliance JSON, CSV, JSONL, Parquet."""
+    """Files or folders: archives (folder, zip, tar), JSON, JSONL, CAR, CSV, Parquet, also as gz, bz2 or zst."""
     name: str | None = None
     """A name for this source, which grants can cover; by default the first path's name and a hash of the content."""
     format: str | None = None
-    """The format, where detection errs: x_archive, x_api_v2, x_compliance, opt_out or table."""
+    """The format, where detection errs, such as x_archive, mastodon or table; an unknown one is answered with all."""
     grant: str | None = None
     """The grant that the posts come under, for the record; the gate decides anew at every use."""
     column: tuple[str, ...] = ()

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from townsquare.ingest.rows import Origin
-from townsquare.ingest.text import without_mentions, x_created, x_text
+from townsquare.ingest.text import without_mentions, x_text
 from townsquare.ingest.x_page_schema import COUNT, METRICS, PAGE, STRING
 from townsquare.ingest.x_words import (
+    ID,
     Linked,
     arrow,
     by_row,
@@ -31,6 +32,8 @@ from townsquare.ingest.x_words import (
     cut_short,
     dropped,
     field,
+    moments,
+    only_ids,
     unescaped,
     with_link,
     without_first_mention,
@@ -48,8 +51,6 @@ class _WithErrors(msgspec.Struct):
 
 
 _WITH_ERRORS = msgspec.json.Decoder(_WithErrors)
-_ID = "^[0-9]{1,20}$"
-_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 # Controls that cleaning takes out, as UTF-8 or escaped, and escaped surrogates, which Arrow does not always refuse.
 _UNSOUND = {
     b"\x00": re.compile(rb"\x00"),
@@ -154,26 +155,26 @@ class _Pages:
 
     def _check(self) -> None:
         number, text = self._get("id"), self._get("text")
-        self._unusual(pc.or_(pc.invert(pc.match_substring_regex(number, _ID)), pc.is_null(text)))
+        self._unusual(pc.or_(pc.invert(pc.match_substring_regex(number, ID)), pc.is_null(text)))
         for name in METRICS.values():
             count = pc.fill_null(self._get("public_metrics", name), 0)
             self._unusual(pc.or_(pc.greater_equal(count, LARGEST_COUNT), pc.less_equal(count, -LARGEST_COUNT)))
         history = _Flat(self._get("edit_history_tweet_ids"))
-        bad = pc.invert(pc.fill_null(pc.match_substring_regex(history.values, _ID), False)).to_numpy(False)
+        bad = pc.invert(pc.fill_null(pc.match_substring_regex(history.values, ID), False)).to_numpy(False)
         self._usual[self._page[history.parent[bad]]] = False
         withheld = pc.is_valid(self._get("withheld"))
         self._unusual(withheld)  # rare, and its list of countries is a set
 
     def _columns(self) -> dict[str, pa.Array]:
-        created, precision = _created(self._get("created_at"), self._get("id"))
-        root, lang = _uid(_only_ids(self._get("conversation_id"))), _said(self._get("lang"))
+        created, precision = moments(self._get("created_at"), self._get("id"))
+        root, lang = _uid(only_ids(self._get("conversation_id"))), _said(self._get("lang"))
         references = self._references()
         handle, visibility = self._authors()
         return {
             **self._fixed(),
             "uid": _uid(self._get("id")),
             "source_locator": self._locators(),
-            "author_id": _only_ids(self._get("author_id")),
+            "author_id": only_ids(self._get("author_id")),
             "author_handle": handle,
             "visibility": visibility,
             "created_at": created,
@@ -182,7 +183,7 @@ class _Pages:
             "lang": lang,
             "lang_source": _where(pc.is_valid(lang), "platform"),
             "reply_to": references["replied_to"][0],
-            "reply_to_author": _only_ids(self._get("in_reply_to_user_id")),
+            "reply_to_author": only_ids(self._get("in_reply_to_user_id")),
             "conversation_root": root,
             "root_source": _where(pc.is_valid(root), "platform"),
             "quote_of": references["quoted"][0],
@@ -214,7 +215,7 @@ class _Pages:
     def _references(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """By type: the post that is referred to, and whether any is. The last of a type counts."""
         flat = _Flat(self._get("referenced_tweets"))
-        uid = _uid(_only_ids(field(flat.values, "id")))
+        uid = _uid(only_ids(field(flat.values, "id")))
         kind = field(flat.values, "type")
         result = {}
         for name in ("replied_to", "quoted", "retweeted"):
@@ -236,7 +237,7 @@ class _Pages:
                 "protected": pl.from_arrow(field(values, "protected")),
             }
         ).unique(["page", "author"], keep="last", maintain_order=True)
-        rows = pl.DataFrame({"page": self._page, "author": pl.from_arrow(_only_ids(self._get("author_id")))})
+        rows = pl.DataFrame({"page": self._page, "author": pl.from_arrow(only_ids(self._get("author_id")))})
         both = rows.join(users, on=["page", "author"], how="left", maintain_order="left")
         protected = pc.fill_null(arrow(both["protected"]), False)
         return arrow(both["handle"]), pc.if_else(protected, "protected", "public")
@@ -355,10 +356,6 @@ def _said(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(pc.not_equal(column, ""), False), column, pa.scalar(None, STRING))
 
 
-def _only_ids(column: pa.Array) -> pa.Array:
-    return pc.if_else(pc.fill_null(pc.match_substring_regex(column, _ID), False), column, pa.scalar(None, STRING))
-
-
 def _uid(numbers: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(pa.scalar("x:"), numbers, "")
 
@@ -381,27 +378,3 @@ def _lists(counts: np.ndarray, values: pa.Array, there: np.ndarray) -> pa.Array:
     offsets = np.zeros(len(counts) + 1, np.int32)
     np.cumsum(counts, out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~there))
-
-
-def _created(said: pa.Array, numbers: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """(created_at, its precision), as `text.x_created` tells it."""
-    usual = pc.fill_null(pc.match_substring_regex(said, _MOMENT), False)
-    try:
-        moments = pc.cast(pc.if_else(usual, said, pa.scalar(None, STRING)), pa.timestamp("us", tz="UTC"))
-        odd = np.flatnonzero(~usual.to_numpy(False))
-    except pa.ArrowInvalid:  # such as a thirteenth month
-        moments = pa.nulls(len(said), pa.timestamp("us", tz="UTC"))
-        odd = np.arange(len(said))
-    precision = pa.repeat(pa.scalar("ms"), len(said))
-    if not len(odd):
-        return moments, precision
-    at = pa.array(odd)
-    told = [
-        x_created(value, number) if number else (None, "unknown")
-        for value, number in zip(said.take(at).to_pylist(), _only_ids(numbers).take(at).to_pylist(), strict=True)
-    ]
-    mask = np.zeros(len(said), np.bool_)
-    mask[odd] = True
-    here = pa.array(mask)
-    moments = pc.replace_with_mask(moments, here, pa.array([time for time, _ in told], moments.type))
-    return moments, pc.replace_with_mask(precision, here, pa.array([word for _, word in told], STRING))

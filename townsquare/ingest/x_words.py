@@ -10,8 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from townsquare.ingest.text import is_cut
+from townsquare.ingest.text import is_cut, x_created
 
+ID = "^[0-9]{1,20}$"
+_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _ONE_MENTION = r"(?s)^@(?P<name>[A-Za-z0-9_]+) (?P<rest>[^@].*)$"
 _ONE_LINK = r"(?s)^(?P<before>.*?)(?P<link>https?://t\.co/[A-Za-z0-9]+)(?P<after>.*)$"
 
@@ -121,3 +123,31 @@ def composed(text: pa.Array) -> pa.Array:
     odd = pc.invert(pc.string_is_ascii(text))
     some = pl.Series(pl.from_arrow(text.filter(odd))).str.normalize("NFC")
     return pc.replace_with_mask(text, odd, arrow(some))
+
+
+def only_ids(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.fill_null(pc.match_substring_regex(column, ID), False), column, pa.scalar(None, pa.string()))
+
+
+def moments(said: pa.Array, numbers: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """(created_at, its precision), as `text.x_created` tells it."""
+    usual = pc.fill_null(pc.match_substring_regex(said, _MOMENT), False)
+    try:
+        times = pc.cast(pc.if_else(usual, said, pa.scalar(None, pa.string())), pa.timestamp("us", tz="UTC"))
+        odd = np.flatnonzero(~usual.to_numpy(False))
+    except pa.ArrowInvalid:  # such as a thirteenth month
+        times = pa.nulls(len(said), pa.timestamp("us", tz="UTC"))
+        odd = np.arange(len(said))
+    precision = pa.repeat(pa.scalar("ms"), len(said))
+    if not len(odd):
+        return times, precision
+    at = pa.array(odd)
+    told = [
+        x_created(value, number) if number else (None, "unknown")
+        for value, number in zip(said.take(at).to_pylist(), only_ids(numbers).take(at).to_pylist(), strict=True)
+    ]
+    mask = np.zeros(len(said), np.bool_)
+    mask[odd] = True
+    here = pa.array(mask)
+    times = pc.replace_with_mask(times, here, pa.array([time for time, _ in told], times.type))
+    return times, pc.replace_with_mask(precision, here, pa.array([word for _, word in told], pa.string()))
