@@ -16,7 +16,8 @@ from townsquare.square import Square
 def grants_input(square: Square) -> Input:
     """All grants and exclusions: it changes when one is added, revoked or lifted."""
     entries = verified_entries(square)
-    record = [dataclasses.asdict(item) for item in (*grants_of(entries), *exclusions_of(entries))]
+    record = [dataclasses.asdict(grant) for grant in grants_of(entries)]
+    record += [dataclasses.asdict(exclusion) for exclusion in exclusions_of(entries)]
     return Input("grants", hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest())
 
 

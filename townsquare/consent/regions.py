@@ -116,5 +116,5 @@ def _check_words(table: pl.DataFrame, wanted: Sequence[str], place: str) -> None
                 raise ConfigError(
                     f"whether {label!r} lies in {', '.join(wanted)} is not known",
                     place=place,
-                    remedy="Write ISO codes (as DE), EU or EEA for regions, or leave those authors out: then they are unknown.",
+                    remedy="Write ISO codes (as DE), EU or EEA; authors whose region is not known are left out.",
                 )
