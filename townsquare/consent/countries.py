@@ -25,8 +25,9 @@ EVERYWHERE = frozenset({"XX", "XY"})
 
 
 def expanded(names: Iterable[str]) -> frozenset[str]:
-    """The names, and the countries of each group among them."""
-    return frozenset(country for name in names for country in (name, *GROUPS.get(name, ())))
+    """The names, the countries of each group among them, and the groups that lie wholly within."""
+    inside = frozenset(country for name in names for country in (name, *GROUPS.get(name, ())))
+    return inside | {group for group, members in GROUPS.items() if members <= inside}
 
 
 def wider(names: Iterable[str]) -> frozenset[str]:
