@@ -89,8 +89,8 @@ def test_authors_of_a_region_are_out(
 def test_eu_authors_posts_from_7_may_to_1_august_2024(granted: Square, tmp_path: Path) -> None:
     """By hand, at the edges of the days in UTC; and a post without a day may have been made on one of them."""
     exclude(granted, tmp_path, region=("EU",), starts="2024-05-07", ends="2024-08-01", purpose=("train", "tune"))
-    moments = [(2024, 5, 6, 23, 59, 59), (2024, 5, 7), (2024, 8, 1, 23, 59, 59), (2024, 8, 2)]
-    dated = [{"author_id": "1", "created_at": dt.datetime(*when, tzinfo=dt.UTC)} for when in moments]  # type: ignore[arg-type]
+    moments = ("2024-05-06T23:59:59", "2024-05-07T00:00:00", "2024-08-01T23:59:59", "2024-08-02T00:00:00")
+    dated = [{"author_id": "1", "created_at": dt.datetime.fromisoformat(f"{when}Z")} for when in moments]
     table = posts(*dated, {"author_id": "1", "created_at": None}, {"author_id": "2"}, {"author_id": None})
     assert out_of(granted, table) == [False, True, True, False, True, False, True]
     assert out_of(granted, table, "tune") == out_of(granted, table)

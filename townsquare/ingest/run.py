@@ -18,7 +18,7 @@ import pyarrow as pa
 from townsquare import receipts
 from townsquare.errors import InputError
 from townsquare.ingest import events as event_states
-from townsquare.ingest import store
+from townsquare.ingest import named_by_handle, store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
 from townsquare.ingest.merging import merged
@@ -72,6 +72,7 @@ def run(square: Square, config: IngestConfig) -> Receipt:
                 if not config.dry_run:
                     _commit(square, batch)
         if not config.dry_run:
+            named_by_handle.resolve(square)
             tally.changed = event_states.apply(square)
             if store.purge_due(square):
                 store.purge(square)
@@ -228,8 +229,9 @@ def _batches(units: Iterable[Unit], tally: Tally, bar: Bar) -> Iterator[dict[str
 def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
     """Events first, so that no reader ever sees a post that was already deleted."""
     store.put_first(square, "events", pa.Table.from_pylist(batch["event"], schema=EVENTS))
-    events = store.dataset(square, "events").to_table()
     posts = pa.Table.from_pylist(batch["post"], schema=POSTS)
+    named_by_handle.resolve(square, posts)
+    events = store.dataset(square, "events").to_table()
     if len(posts):
         best = merged(square, posts)
         if len(events):
