@@ -48,7 +48,7 @@ some_grants = st.lists(
 )
 # Half of the time one grant allows all, so that the rules after it are heard.
 grants = st.tuples(some_grants, st.booleans()).map(lambda drawn: [*drawn[0], *([WIDE] if drawn[1] else [])])
-exclusions = st.lists(
+exclusions: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(
         dict,
         purposes=st.lists(st.sampled_from(PURPOSES), min_size=1, max_size=3).map(tuple),
