@@ -25,7 +25,7 @@ from townsquare.ingest import merging
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import members
 from townsquare.ingest.rows import RAW_CHARACTERS, Origin
-from townsquare.ingest.run import Tally, _batches, _units
+from townsquare.ingest.run import Tally, _units, gather
 from townsquare.progress import Bar
 from townsquare.records import EVENTS, POSTS, QUARANTINE
 
@@ -53,9 +53,10 @@ def taken(path: Path, **settings: Any) -> Rows:
     config = IngestConfig(paths=(path,), **settings)
     with ExitStack() as open_files:
         units = list(_units(path, members(path, open_files), Origin("s", "0", ""), config))
-        for batch in _batches(units, tally, Bar("fuzz", None, "rows")):
-            for kind, found in batch.items():
-                rows[kind] += found
+        for slab in gather(units, tally, Bar("fuzz", None, "rows")):
+            for kind, found in (("post", slab.posts), ("event", slab.events), ("quarantine", slab.quarantine)):
+                found.validate(full=True)
+                rows[kind] += found.to_pylist()
     assert tally.seen == sum(map(len, rows.values()))
     for kind, schema in SCHEMAS.items():
         pa.Table.from_pylist(rows[kind], schema=schema).validate(full=True)
@@ -359,6 +360,6 @@ def test_a_post_of_every_odd_shape_can_be_merged_with_a_good_one(square: Any, tm
     chance = random.Random(1)
     path.write_bytes(_ndjson([_page(1), *(reshaped(_page(1), chance) for _ in range(300))]))
     rows = taken(path)["post"]
-    table = merging.merged(square, pa.Table.from_pylist(rows, schema=POSTS))
+    table, _ = merging.merged(square, pa.Table.from_pylist(rows, schema=POSTS))
     assert table.schema.equals(POSTS)
     assert account_js()

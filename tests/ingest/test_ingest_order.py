@@ -22,9 +22,18 @@ from ingesting import account_js, ingest, js, note, tweet, tweets_js, write
 from townsquare.ingest import copies, store, tables
 from townsquare.ingest import events as event_states
 from townsquare.ingest.rows import Origin, event, post, quarantine
-from townsquare.ingest.run import _commit
+from townsquare.ingest.slabs import Gathering, commit
 from townsquare.records import EVENTS, POSTS
 from townsquare.square import Square
+
+
+def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
+    held = Gathering()
+    for kind, rows in batch.items():
+        for row in rows:
+            held.add((kind, row))
+    commit(square, held.take())
+
 
 DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 UIDS = ["x:1", "x:1", "x:2", "x:3", "x:4"]

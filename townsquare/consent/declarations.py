@@ -24,6 +24,7 @@ def in_order() -> list[pl.Expr]:
     """
     denied = pl.col("consent_intent") == "deny"
     return [
+        pl.col("consent_intent").is_not_null(),
         pl.col("consent_intent").is_in(["allow", "deny"]),
         denied & pl.col("consent_seen_at").is_null(),
         pl.col("consent_seen_at"),

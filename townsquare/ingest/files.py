@@ -226,6 +226,24 @@ def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         number += 1
 
 
+def line_batches(stream: IO[bytes], size: int) -> Iterator[list[tuple[int, bytes]]]:
+    """`lines` in batches of about `size` bytes; what stands before the place where a stream breaks off comes first."""
+    batch: list[tuple[int, bytes]] = []
+    held = 0
+    source = lines(stream)
+    try:
+        for number, line in source:
+            batch.append((number, line))
+            held += len(line)
+            if held >= size:
+                yield batch
+                batch, held = [], 0
+    except (OSError, RuntimeError, *BROKEN):
+        yield batch
+        raise
+    yield batch
+
+
 def raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
     """What stands between the line feeds, all of it; see `lines`."""
     parts: list[bytes] = []

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from townsquare.consent import declarations
 from townsquare.ingest import store
 from townsquare.records import POSTS
 from townsquare.square import Square
@@ -19,34 +21,25 @@ TEXT_RANK = {"full": 3, "note_joined": 3, "html_stripped": 3, "truncated": 1, "m
 ORDER = ["rank", "observed_at", *store.PLACE]
 FIXED = ("author_id", "reply_to", "reply_to_author", "conversation_root", "quote_of", "repost_of", "edit_of")
 OPEN_TO_CLOSED = ("unknown", "public", "unlisted", "community", "followers", "circle", "protected", "direct")
-INTENTS = ("undefined", "allow", "deny")
-PROTECTING = (
-    "visibility", "withheld_countries", "withheld_copyright", "withheld_scope", "consent_intent", "edit_history",
-    "is_latest_edit",
-)  # fmt: skip
+DECLARED = ("consent_intent", "consent_source", "consent_seen_at")
 
 
-def merged(square: Square, incoming: pa.Table) -> pa.Table:
-    """The rows to write for the incoming posts (records.POSTS), combined with those stored under the same uid.
+def merged(square: Square, incoming: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """What to write for the incoming posts (records.POSTS): (new ones, ones to put in the place of stored ones).
 
-    Posts whose stored row would not change are left out.
+    Rows of the same uid are combined, with one another and with the one stored. Posts whose stored row
+    would not change are left out.
     """
-    uids = pl.DataFrame(pl.from_arrow(incoming.select(["uid"]))).with_row_index("row")
-    posts = store.dataset(square, "posts")
-    stored = (
-        pl.DataFrame(pl.from_arrow(posts.to_table(columns=["uid"])))
-        .with_row_index("offset")
-        .join(uids, on="uid", how="semi")
-    )
-    clash = uids.with_columns(pl.col("uid").is_duplicated().alias("twice")).with_columns(
-        (pl.col("twice") | pl.col("uid").is_in(stored["uid"].implode())).alias("clash")
-    )
-    alone = incoming.take(clash.filter(~pl.col("clash"))["row"].to_arrow())
-    rows = clash.filter(pl.col("clash"))["row"]
-    if not len(rows):
-        return alone
-    before = posts.take(stored["offset"].to_list()) if len(stored) else POSTS.empty_table()
-    return pa.concat_tables([alone, _combined(before.cast(POSTS), incoming.take(rows.to_arrow()).cast(POSTS))])
+    uids = incoming["uid"].combine_chunks()
+    before = store.rows_of(square, "posts", uids)
+    twice = pl.Series(pl.from_arrow(uids)).is_duplicated()
+    clash = pc.or_(twice.to_arrow(), pc.is_in(uids, before["uid"].combine_chunks()))
+    fresh = incoming.filter(pc.invert(clash))
+    if len(fresh) == len(incoming):
+        return fresh, POSTS.empty_table()
+    best = _combined(before.cast(POSTS), incoming.filter(clash).cast(POSTS))
+    is_stored = pc.is_in(best["uid"], before["uid"].combine_chunks())
+    return pa.concat_tables([fresh, best.filter(pc.invert(is_stored))]), best.filter(is_stored)
 
 
 def _combined(stored: pa.Table, incoming: pa.Table) -> pa.Table:
@@ -72,6 +65,7 @@ def _combined(stored: pa.Table, incoming: pa.Table) -> pa.Table:
 def _rules() -> dict[str, pl.Expr]:
     """How each column that is not simply the best row's is combined."""
     countries = pl.col("withheld_countries").explode().drop_nulls().unique().sort().implode()
+    said = declarations.in_order()
     history = [pl.col("edit_history").list.len(), pl.col("edit_history").list.join(",")]
     return {
         **{name: pl.col(name).max() for name in FIXED},
@@ -79,7 +73,8 @@ def _rules() -> dict[str, pl.Expr]:
         "withheld_countries": pl.when(countries.list.len() > 0).then(countries),
         "withheld_copyright": pl.col("withheld_copyright").max(),
         "withheld_scope": pl.col("withheld_scope").max(),
-        "consent_intent": _highest("consent_intent", INTENTS),
+        # The latest declaration is one whole: what it says, who saw it where, and when.
+        **{name: pl.col(name).sort_by(said, nulls_last=False).last() for name in DECLARED},
         "edit_history": pl.col("edit_history").sort_by(history, nulls_last=False).last(),
         "is_latest_edit": pl.col("is_latest_edit").min(),
     }

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from townsquare.ingest.text import Time, sound
 
-Kind = Literal["post", "event", "quarantine"]
-Item = tuple[Kind, dict[str, Any]]
+Row = tuple[Literal["post", "event", "quarantine"], dict[str, Any]]
+Item = tuple[Literal["post", "event", "quarantine", "posts"], Any]
+"""One row, or a table of many posts (records.POSTS) at once, from sources that read whole columns."""
 Items = Iterator[Item]
 
 RAW_CHARACTERS = 10_000
@@ -33,7 +34,7 @@ class Origin:
         }
 
 
-def post(origin: Origin, place: Any, created: Time, fields: dict[str, Any]) -> Item:
+def post(origin: Origin, place: Any, created: Time, fields: dict[str, Any]) -> Row:
     """A post. `fields` are columns of records.POSTS; a missing one is unknown."""
     row = {
         "text_status": "full",
@@ -47,7 +48,7 @@ def post(origin: Origin, place: Any, created: Time, fields: dict[str, Any]) -> I
     return "post", row
 
 
-def event(origin: Origin, place: Any, fields: dict[str, Any]) -> Item:
+def event(origin: Origin, place: Any, fields: dict[str, Any]) -> Row:
     """An event. Its id follows from what it says, so that a replay, from any source, is the same event."""
     return "event", {"event_id": event_id(fields), "scope": "all", **origin.at(place), **fields}
 
@@ -58,7 +59,7 @@ def event_id(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def quarantine(origin: Origin, place: Any, reason: str, raw: Any = "", **fields: Any) -> Item:
+def quarantine(origin: Origin, place: Any, reason: str, raw: Any = "", **fields: Any) -> Row:
     """An input that became neither. `reason` is short and fixed; `detail`, `uid` and `author_id` may follow.
 
     `raw` is the input as received, text or bytes; a JSON value that was decoded already is written anew.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from townsquare import receipts
@@ -21,16 +19,16 @@ from townsquare.ingest import events as event_states
 from townsquare.ingest import named_by_handle, store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
-from townsquare.ingest.merging import merged
-from townsquare.ingest.rows import Item, Items, Origin, quarantine
+from townsquare.ingest.rows import Items, Origin, quarantine
+from townsquare.ingest.slabs import Gathering, Slab, commit
 from townsquare.ingest.sources import ARCHIVES, BY_NAME, SOURCES
+from townsquare.ingest.tally import Tally
 from townsquare.ingest.text import sound
 from townsquare.progress import Bar, progress
 from townsquare.receipts import Input, Receipt
-from townsquare.records import EVENTS, POSTS, QUARANTINE
 from townsquare.square import Square
 
-BATCH = 50_000
+SHOW_EVERY = 20_000  # rows
 NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -49,7 +47,9 @@ def run(square: Square, config: IngestConfig) -> Receipt:
     for path in config.paths:
         if not path.exists():
             raise InputError("there is no such file or folder", place=str(path), remedy="Mend the path.")
-    digests = [Input(sound(path.resolve().name), receipts.sha256_of(path)) for path in config.paths]
+    with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock
+        hashes = list(pool.map(receipts.sha256_of, config.paths))
+    digests = [Input(sound(path.resolve().name), sha256) for path, sha256 in zip(config.paths, hashes, strict=True)]
     together = hashlib.sha256("\n".join(sorted(i.sha256 for i in digests)).encode()).hexdigest()
     name = config.name or f"{NOT_IN_NAMES.sub('-', config.paths[0].resolve().stem)[:60]}-{together[:8]}"
     settings = dataclasses.replace(config, paths=tuple(Path(digest.name) for digest in digests), name=name)
@@ -66,22 +66,29 @@ def run(square: Square, config: IngestConfig) -> Receipt:
         ]
         units = [unit for path, found in sources for unit in _units(path, found, origin, config)]
         with progress(f"Ingesting {name}", None, "rows") as bar:
-            if not config.dry_run:
-                store.ensure(square)
-            for batch in _batches(units, tally, bar):
-                if not config.dry_run:
-                    _commit(square, batch)
-        if not config.dry_run:
-            named_by_handle.resolve(square)
-            tally.changed = event_states.apply(square)
-            if store.purge_due(square):
-                store.purge(square)
+            if config.dry_run:
+                for _ in gather(units, tally, bar):
+                    pass
+            else:
+                _store(square, gather(units, tally, bar), tally)
         work.count(
             seen=tally.seen, kept=tally.kept, events=tally.events, quarantined=dict(sorted(tally.reasons.items()))
         )
         work.results.update(tally.results())
         work.results["outputs"] = {} if config.dry_run else {"rows": tally.digest()}
     return work.receipt
+
+
+def _store(square: Square, slabs: Iterable[Slab], tally: Tally) -> None:
+    with store.writing(square):
+        store.ensure(square)
+    for slab in slabs:
+        commit(square, slab)
+    with store.writing(square):
+        named_by_handle.resolve(square)
+        tally.changed = event_states.apply(square)
+        if store.purge_due(square):
+            store.purge(square)
 
 
 def _renamed(found: list[Member], digest: Input, digests: list[Input]) -> list[Member]:
@@ -92,51 +99,6 @@ def _renamed(found: list[Member], digest: Input, digests: list[Input]) -> list[M
     prefix = f"{digest.sha256[:8]}/" if same else ""
     folder = f"{digest.name}/" if len(found) > 1 or (found[:1] and found[0].name != digest.name) else ""
     return [dataclasses.replace(member, name=f"{prefix}{folder}{member.name}") for member in found]
-
-
-class Tally:
-    """Counts as the rows go by, per file and in all; kept + events + quarantined = seen."""
-
-    def __init__(self) -> None:
-        self.kept = self.events = 0
-        self.reasons: Counter[str] = Counter()
-        self.files: dict[str, dict[str, Any]] = {}
-        self.changed: dict[str, int] = {}
-        self.facts: Counter[str] = Counter()
-        self._digest = 0
-
-    @property
-    def seen(self) -> int:
-        return self.kept + self.events + self.reasons.total()
-
-    def add(self, label: str, item: Item) -> None:
-        kind, row = item
-        here = self.files.setdefault(label, {"kept": 0, "events": 0, "quarantined": 0})
-        if kind == "post":
-            self.kept += 1
-            here["kept"] += 1
-            self.facts["replies"] += row.get("reply_to") is not None
-            self.facts["reposts"] += (row.get("repost_of") or row.get("repost_of_author")) is not None
-            self.facts["quotes"] += row.get("quote_of") is not None
-        elif kind == "event":
-            self.events += 1
-            here["events"] += 1
-        else:
-            self.reasons[row["reason"]] += 1
-            here["quarantined"] += 1
-        said = "|".join(str(row.get(key)) for key in ("uid", "event_id", "reason", "text", "source_locator"))
-        self._digest ^= int.from_bytes(hashlib.sha256(said.encode()).digest(), "big")
-
-    def digest(self) -> str:
-        """SHA-256 of every row, combined so that the order of the rows does not matter."""
-        return f"{self._digest:064x}"
-
-    def results(self) -> dict[str, Any]:
-        return {
-            **{name: self.facts[name] for name in ("replies", "reposts", "quotes")},
-            "states_changed": self.changed,
-            "files": self.files,
-        }
 
 
 def _units(path: Path, found: list[Member], origin: Origin, config: IngestConfig) -> Iterator[Unit]:
@@ -209,42 +171,18 @@ def _guarded(items: Items, origin: Origin, *, alone: bool) -> Items:
         yield quarantine(origin, number + 1, "broken_file", detail=f"read up to row {number}: {error}")
 
 
-def _batches(units: Iterable[Unit], tally: Tally, bar: Bar) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    batch: dict[str, list[dict[str, Any]]] = {"post": [], "event": [], "quarantine": []}
-    held = 0
+def gather(units: Iterable[Unit], tally: Tally, bar: Bar) -> Iterator[Slab]:
+    """Everything the units hold, counted, in slabs."""
+    held, shown = Gathering(), 0
     for unit in units:
-        tally.files[unit.label] = {"kept": 0, "events": 0, "quarantined": 0, "format": unit.format, "why": unit.why}
-        for kind, row in unit.items:
-            tally.add(unit.label, (kind, row))
-            batch[kind].append(row)
-            held += 1
-            if held == BATCH:
-                bar.advance(held, note=unit.label)
-                yield batch
-                batch, held = {"post": [], "event": [], "quarantine": []}, 0
-    bar.advance(held)
-    yield batch
-
-
-def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
-    """Events first, so that no reader ever sees a post that was already deleted."""
-    store.put_first(square, "events", pa.Table.from_pylist(batch["event"], schema=EVENTS))
-    posts = pa.Table.from_pylist(batch["post"], schema=POSTS)
-    named_by_handle.resolve(square, posts)
-    events = store.dataset(square, "events").to_table()
-    if len(posts):
-        best = merged(square, posts)
-        if len(events):
-            best = event_states.with_states(best, _states(square, best, events))
-            if pa.compute.any(pa.compute.equal(best["state"], "deleted")).as_py():
-                store.mark_purge(square)  # the post may stand in the table with its content until now
-        store.upsert(square, "posts", best)
-    store.put_first(square, "quarantine", pa.Table.from_pylist(batch["quarantine"], schema=QUARANTINE))
-
-
-def _states(square: Square, coming: pa.Table, events: pa.Table) -> pl.DataFrame:
-    """The states of the coming posts, which may hang on stored ones: a repost's on its original's."""
-    columns = list(event_states.READS)
-    stored = store.dataset(square, "posts").to_table(columns=columns)
-    others = stored.filter(pa.compute.invert(pa.compute.is_in(stored["uid"], coming["uid"].combine_chunks())))
-    return event_states.states(pa.concat_tables([others, coming.select(columns)]), events)
+        tally.begin(unit.label, unit.format, unit.why)
+        for item in unit.items:
+            shown += tally.add(unit.label, item)
+            held.add(item)
+            if shown >= SHOW_EVERY:
+                bar.advance(shown, note=unit.label)
+                shown = 0
+            if held.full:
+                yield held.take()
+    bar.advance(shown)
+    yield held.take()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare.errors import StaleError
 from townsquare.records import EVENTS, POSTS, QUARANTINE
@@ -55,6 +59,35 @@ def upsert(square: Square, name: str, table: pa.Table) -> None:
     if len(table):
         merge = dataset(square, name).merge_insert(KEYS[name])
         merge.when_matched_update_all().when_not_matched_insert_all().execute(table.cast(SCHEMAS[name]))
+
+
+def append(square: Square, name: str, table: pa.Table) -> None:
+    """Add rows whose keys are known to be new."""
+    import lance
+
+    if len(table):
+        lance.write_dataset(table.cast(SCHEMAS[name]), path(square, name), mode="append")
+
+
+def rows_of(square: Square, name: str, uids: pa.Array, columns: Sequence[str] | None = None) -> pa.Table:
+    """The stored rows of these uids, or some of their columns, in the order of the table."""
+    table = dataset(square, name)
+    stored = table.to_table(columns=["uid"])["uid"].combine_chunks()  # Arrow fails on an array of no chunks at all
+    at = pc.indices_nonzero(pc.is_in(stored, uids))
+    return table.take(at.to_pylist(), columns=None if columns is None else list(columns))
+
+
+@contextmanager
+def writing(square: Square) -> Iterator[None]:
+    """Wait until no other process writes these tables, and keep others waiting until the block ends.
+
+    Ingests may run beside one another; what one reads of the tables to decide what to write, no other
+    may change before it is written.
+    """
+    square.posts.mkdir(parents=True, exist_ok=True)
+    with (square.posts / ".writing").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def put_first(square: Square, name: str, table: pa.Table) -> None:

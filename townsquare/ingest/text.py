@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 SNOWFLAKE_EPOCH_MS = 1288834974657
@@ -16,6 +16,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _X_ESCAPES = re.compile("&(amp|lt|gt);")
 _X_CHARACTERS = {"amp": "&", "lt": "<", "gt": ">"}
 _CUT_LINK = re.compile(r"https?://t\.co/[A-Za-z0-9]*…")
+_SHORT_LINK = re.compile(r"https?://t\.co/[A-Za-z0-9]+")
+_SHORT_LINKS = re.compile(r"(https?://t\.co/[A-Za-z0-9]+)(?![A-Za-z0-9…])")
 _CUT_END = re.compile(r"…\s*https?://t\.co/[A-Za-z0-9]+$")
 _X_ID = re.compile(r"[0-9]{1,20}")
 _MONTHS = dict(
@@ -56,13 +58,17 @@ def x_text(raw: str, links: Sequence[dict[str, Any]], drop: Sequence[str] = ()) 
     put.update(dict.fromkeys(drop, ""))
     if not put:
         return clean(unescape_x(_CUT_LINK.sub("", raw))).strip()
-    tokens = re.compile(
-        "(" + "|".join(re.escape(short) for short in sorted(put, key=len, reverse=True)) + r")(?![A-Za-z0-9…])"
-    )
-    pieces = tokens.split(raw)
-    pieces[::2] = [unescape_x(_CUT_LINK.sub("", piece)) for piece in pieces[::2]]
-    pieces[1::2] = [put[short] for short in pieces[1::2]]
+    usual = all(_SHORT_LINK.fullmatch(short) for short in put)
+    pieces = (_SHORT_LINKS if usual else _tokens(put)).split(raw)
+    for i, piece in enumerate(pieces):
+        known = put.get(piece) if i % 2 else None
+        pieces[i] = unescape_x(_CUT_LINK.sub("", piece)) if known is None else known
     return clean("".join(pieces)).strip()
+
+
+def _tokens(shorts: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(shorts, key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + r")(?![A-Za-z0-9…])")
 
 
 def is_cut(raw: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from townsquare.ingest import x_pages
+from townsquare.ingest.ahead import ahead
 from townsquare.ingest.config import IngestConfig
-from townsquare.ingest.files import Member, head, lines
-from townsquare.ingest.rows import Item, Items, Origin, post, quarantine
+from townsquare.ingest.files import Member, head, line_batches
+from townsquare.ingest.rows import Items, Origin, Row, post, quarantine
 from townsquare.ingest.shapes import a_dict, a_flag, a_list, a_text, dicts
-from townsquare.ingest.text import is_cut, sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
+from townsquare.ingest.text import sound, whole_number, without_mentions, x_created, x_id, x_text, x_uid
 
 NAME = "x_api_v2"
 TABLE = (
@@ -20,14 +22,7 @@ TABLE = (
 
 LARGEST_SINGLE_PAGE = 256 << 20
 PAGE_KEYS = {"data", "includes", "meta", "errors"}
-METRICS = {
-    "likes": "like_count",
-    "reposts": "retweet_count",
-    "replies": "reply_count",
-    "quotes": "quote_count",
-    "views": "impression_count",
-    "bookmarks": "bookmark_count",
-}
+BATCH_BYTES = 8 << 20
 
 
 def detect(member: Member) -> str | None:
@@ -56,13 +51,25 @@ def read(member: Member, origin: Origin, config: IngestConfig) -> Items:
         yield from _page(origin, "1", page, config)
         return
     with member.open() as stream:
-        for number, line in lines(stream):
-            try:
-                page = json.loads(line)
-            except (ValueError, RecursionError):
-                yield quarantine(origin, number, "broken_json", line)
-                continue
-            yield from _page(origin, str(number), page, config)
+        for batch, (table, left, errors) in ahead(
+            line_batches(stream, BATCH_BYTES), lambda batch: x_pages.read(batch, origin, config.grant)
+        ):
+            if len(table):
+                yield "posts", table
+            for i in left:
+                yield from _line(origin, *batch[i], config)
+            for number, found in errors:
+                for i, error in enumerate(found):
+                    yield _error(origin, f"{number}:errors:{i}", error)
+
+
+def _line(origin: Origin, number: int, line: bytes, config: IngestConfig) -> Items:
+    try:
+        page = json.loads(line)
+    except (ValueError, RecursionError):
+        yield quarantine(origin, number, "broken_json", line)
+        return
+    yield from _page(origin, str(number), page, config)
 
 
 def _single_page(member: Member) -> Any:
@@ -110,7 +117,7 @@ def _each(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _error(origin: Origin, place: str, error: Any) -> Item:
+def _error(origin: Origin, place: str, error: Any) -> Row:
     said = a_dict(error)
     uid = x_uid(said.get("resource_id")) if said.get("resource_type") == "tweet" else None
     reason = "unavailable" if "resource_id" in said or "resource_type" in said else "api_error"
@@ -132,7 +139,7 @@ def _post(
     given: Any,
     known: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]],
     config: IngestConfig,
-) -> Item:
+) -> Row:
     record = a_dict(given)
     own_id = x_id(record.get("id"))
     if own_id is None or not isinstance(record.get("text"), str):
@@ -178,20 +185,22 @@ def _has_note(record: dict[str, Any]) -> bool:
 
 
 def _status(record: dict[str, Any], references: dict[str, str | None]) -> str:
-    cut = is_cut(record["text"]) or ("retweeted" in references and record["text"].rstrip().endswith("…"))
+    cut = x_pages.cut_short(record["text"], repost="retweeted" in references)
     return "note_joined" if _has_note(record) else "truncated" if cut else "full"
 
 
 def _texts(body: dict[str, Any], references: dict[str, str | None]) -> dict[str, Any]:
     entities = a_dict(body.get("entities"))
-    quoted = (references.get("quoted") or "").removeprefix("x:")
-    links, drop = [], []
-    for url in dicts(entities.get("urls")):
-        short, expanded = a_text(url.get("url")), a_text(url.get("unwound_url")) or a_text(url.get("expanded_url"))
-        links.append({"short": short, "expanded": expanded, "title": a_text(url.get("title"))})
-        own = "media_key" in url or (expanded or "").endswith(("/photo/1", "/video/1"))
-        if short and (own or (quoted and (expanded or "").split("?")[0].endswith(f"/{quoted}"))):
-            drop.append(short)
+    urls = dicts(entities.get("urls"))
+    links = [
+        {
+            "short": a_text(url.get("url")),
+            "expanded": a_text(url.get("unwound_url")) or a_text(url.get("expanded_url")),
+            "title": a_text(url.get("title")),
+        }
+        for url in urls
+    ]
+    drop = x_pages.dropped(links, [url.get("media_key") is not None for url in urls], references.get("quoted"))
     raw = text = body["text"]
     if "replied_to" in references:
         text = without_mentions(raw, {str(m.get("username")) for m in dicts(entities.get("mentions"))})
@@ -209,7 +218,7 @@ def _edits(record: dict[str, Any], uid: str) -> dict[str, Any]:
 
 def _metrics(record: dict[str, Any]) -> dict[str, Any]:
     metrics = a_dict(record.get("public_metrics"))
-    return {field: whole_number(metrics.get(name)) for field, name in METRICS.items()}
+    return {field: whole_number(metrics.get(name)) for field, name in x_pages.METRICS.items()}
 
 
 def _withheld(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,542 @@
+"""Pages of X API v2 as whole columns: what `sources.x_api_v2` says of one post, said of a hundred thousand at once.
+
+Arrow's JSON reader decodes pages against a fixed schema, and every column is computed for all posts
+together. A page that is not exactly of the usual shape is given back to be read post by post, so that no
+trap has two implementations: only the usual is done twice, and a test holds both to the same rows.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from townsquare.ingest.rows import Origin
+from townsquare.ingest.text import is_cut, without_mentions, x_created, x_text
+from townsquare.records import LINK, MEDIA, POSTS
+
+Lines = Sequence[tuple[int, bytes]]
+"""Numbered lines, each one page."""
+Errors = list[tuple[int, list[Any]]]
+"""(line, its page's errors)."""
+
+_STRING, _FLAG, _COUNT = pa.string(), pa.bool_(), pa.int64()
+METRICS = {
+    "likes": "like_count",
+    "reposts": "retweet_count",
+    "replies": "reply_count",
+    "quotes": "quote_count",
+    "views": "impression_count",
+    "bookmarks": "bookmark_count",
+}
+_URL = pa.struct([(n, _STRING) for n in ("url", "unwound_url", "expanded_url", "title", "media_key")])
+_ENTITIES = pa.struct([("urls", pa.list_(_URL)), ("mentions", pa.list_(pa.struct([("username", _STRING)])))])
+_POST = pa.struct(
+    [
+        *((n, _STRING) for n in ("id", "text", "author_id", "created_at", "conversation_id", "in_reply_to_user_id")),
+        *((n, _STRING) for n in ("lang", "source")),
+        ("possibly_sensitive", _FLAG),
+        ("edit_history_tweet_ids", pa.list_(_STRING)),
+        ("referenced_tweets", pa.list_(pa.struct([("type", _STRING), ("id", _STRING)]))),
+        ("entities", _ENTITIES),
+        ("note_tweet", pa.struct([("text", _STRING), ("entities", _ENTITIES)])),
+        ("public_metrics", pa.struct([(n, _COUNT) for n in METRICS.values()])),
+        ("withheld", pa.struct([("country_codes", pa.list_(_STRING)), ("copyright", _FLAG), ("scope", _STRING)])),
+        ("attachments", pa.struct([("media_keys", pa.list_(_STRING))])),
+    ]
+)
+_USER = pa.struct([("id", _STRING), ("username", _STRING), ("protected", _FLAG)])
+_MEDIUM = pa.struct(
+    [
+        *((n, _STRING) for n in ("media_key", "type", "url", "preview_image_url", "alt_text")),
+        ("width", _COUNT),
+        ("height", _COUNT),
+    ]
+)
+_PAGE = pa.schema(
+    [
+        ("data", pa.list_(_POST)),
+        (
+            "includes",
+            pa.struct([("tweets", pa.list_(_POST)), ("users", pa.list_(_USER)), ("media", pa.list_(_MEDIUM))]),
+        ),
+    ]
+)
+
+
+class _WithErrors(msgspec.Struct):
+    errors: list[msgspec.Raw] = []
+
+
+_WITH_ERRORS = msgspec.json.Decoder(_WithErrors)
+_ID = "^[0-9]{1,20}$"
+_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
+_ONE_MENTION = r"(?s)^@(?P<name>[A-Za-z0-9_]+) (?P<rest>[^@].*)$"
+_ONE_LINK = r"(?s)^(?P<before>.*?)(?P<link>https?://t\.co/[A-Za-z0-9]+)(?P<after>.*)$"
+# Controls that cleaning takes out, as UTF-8 or escaped, and escaped surrogates, which Arrow does not always refuse.
+_UNSOUND = {
+    b"\x00": re.compile(rb"\x00"),
+    b"\xc2": re.compile(rb"\xc2[\x80-\x9f]"),
+    b"\\u": re.compile(rb"\\u(?:00(?:00|[89][0-9a-f])|d[89a-f][0-9a-f]{2})", re.IGNORECASE),
+}
+LARGEST_COUNT = 10**18
+
+
+def read(lines: Lines, origin: Origin, grant: str | None) -> tuple[pa.Table, list[int], Errors]:
+    """(posts (records.POSTS) and errors of the usual pages among the lines; the places in `lines` of all others)."""
+    errors = {i: _errors(line) for i, (_, line) in enumerate(lines) if _may_fit(line)}
+    tables, usual = [], set()
+    for some, page in _decoded(lines, [i for i, found in errors.items() if found is not None]):
+        table, fits = _Pages(page, [lines[i][0] for i in some], origin, grant).table()
+        tables.append(table)
+        usual |= {i for i, fit in zip(some, fits, strict=True) if fit}
+    left = [i for i in range(len(lines)) if i not in usual]
+    said = [(lines[i][0], found) for i in sorted(usual) if (found := errors[i])]
+    return pa.concat_tables(tables) if tables else POSTS.empty_table(), left, said
+
+
+def _errors(line: bytes) -> list[Any] | None:
+    """A page's errors, most often none; None where they are not as they should be."""
+    if b'"errors"' not in line:
+        return []
+    try:
+        return [json.loads(bytes(error)) for error in _WITH_ERRORS.decode(line).errors]
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _may_fit(line: bytes) -> bool:
+    # Between braces, no two lines can be one JSON value and no value can end on another line.
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    return not any(sign in line and unsound.search(line) for sign, unsound in _UNSOUND.items())
+
+
+def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]]:
+    """The lines that the schema fits, decoded; where it does not, halves are tried, down to the line at fault."""
+    if not wanted:
+        return []
+    block = b"\n".join(lines[i][1] for i in wanted)
+    try:
+        pa.array([block], pa.binary()).cast(pa.string())  # Arrow's JSON reader takes broken UTF-8 as it is
+        page = pj.read_json(
+            io.BytesIO(block),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 2),
+            parse_options=pj.ParseOptions(explicit_schema=_PAGE, unexpected_field_behavior="ignore"),
+        )
+        if page.num_rows == len(wanted):
+            return [(wanted, page)]
+    except pa.ArrowInvalid:
+        pass
+    if len(wanted) == 1:
+        return []
+    half = len(wanted) // 2
+    return _decoded(lines, wanted[:half]) + _decoded(lines, wanted[half:])
+
+
+class _Pages:
+    """Decoded pages, taken apart into the columns of posts."""
+
+    def __init__(self, page: pa.Table, numbers: list[int], origin: Origin, grant: str | None) -> None:
+        page = page.combine_chunks()
+        self._numbers = pa.array(numbers, pa.int64())
+        self._origin, self._grant = origin, grant
+        data, includes = _chunk(page["data"]), _chunk(page["includes"])
+        self._usual = pc.is_valid(data).to_numpy(False).copy()
+        parts = [_Flat(data), _Flat(_field(includes, "tweets"))]
+        self._page = np.concatenate([part.parent for part in parts])
+        self._place = np.concatenate([part.position for part in parts])
+        self._where = pa.array(["data", "includes"]).take(
+            pa.array(np.repeat(np.arange(2, dtype=np.int8), [len(part.parent) for part in parts]))
+        )
+        self._post = pa.concat_arrays([part.values for part in parts])
+        self._users, self._media = _Flat(_field(includes, "users")), _Flat(_field(includes, "media"))
+        self._count = len(self._post)
+        self._usual[np.bincount(self._page, minlength=len(page)) == 0] = False
+
+    def table(self) -> tuple[pa.Table, list[bool]]:
+        """(posts of usual pages, whether each page is one)."""
+        self._check()
+        columns = self._columns()
+        arrays = [columns.get(f.name, pa.nulls(self._count, f.type)).cast(f.type) for f in POSTS]
+        table = pa.Table.from_arrays(arrays, schema=POSTS)
+        if not self._usual.all():
+            table = table.filter(pa.array(self._usual[self._page]))
+        return table, self._usual.tolist()
+
+    def _get(self, *path: str) -> pa.Array:
+        found = self._post
+        for name in path:
+            found = _field(found, name)
+        return found
+
+    def _unusual(self, bad: pa.Array) -> None:
+        """Give back the pages of posts for which `bad` (null counts as true) holds."""
+        rows = pc.fill_null(bad, True).to_numpy(False)
+        self._usual[self._page[rows]] = False
+
+    def _check(self) -> None:
+        number, text = self._get("id"), self._get("text")
+        self._unusual(pc.or_(pc.invert(pc.match_substring_regex(number, _ID)), pc.is_null(text)))
+        for name in METRICS.values():
+            count = pc.fill_null(self._get("public_metrics", name), 0)
+            self._unusual(pc.or_(pc.greater_equal(count, LARGEST_COUNT), pc.less_equal(count, -LARGEST_COUNT)))
+        history = _Flat(self._get("edit_history_tweet_ids"))
+        bad = pc.invert(pc.fill_null(pc.match_substring_regex(history.values, _ID), False)).to_numpy(False)
+        self._usual[self._page[history.parent[bad]]] = False
+        withheld = pc.is_valid(self._get("withheld"))
+        self._unusual(withheld)  # rare, and its list of countries is a set
+
+    def _columns(self) -> dict[str, pa.Array]:
+        created, precision = _created(self._get("created_at"), self._get("id"))
+        root, lang = _uid(_only_ids(self._get("conversation_id"))), _said(self._get("lang"))
+        references = self._references()
+        handle, visibility = self._authors()
+        return {
+            **self._fixed(),
+            "uid": _uid(self._get("id")),
+            "source_locator": self._locators(),
+            "author_id": _only_ids(self._get("author_id")),
+            "author_handle": handle,
+            "visibility": visibility,
+            "created_at": created,
+            "created_at_precision": precision,
+            "created_at_trust": _where(pc.is_valid(created), "server"),
+            "lang": lang,
+            "lang_source": _where(pc.is_valid(lang), "platform"),
+            "reply_to": references["replied_to"][0],
+            "reply_to_author": _only_ids(self._get("in_reply_to_user_id")),
+            "conversation_root": root,
+            "root_source": _where(pc.is_valid(root), "platform"),
+            "quote_of": references["quoted"][0],
+            "repost_of": references["retweeted"][0],
+            "source_app": _said(self._get("source")),
+            "sensitive": self._get("possibly_sensitive"),
+            **self._texts(references),
+            **self._edits(),
+            **{name: self._get("public_metrics", key) for name, key in METRICS.items()},
+            "media": self._media_lists(),
+        }
+
+    def _fixed(self) -> dict[str, pa.Array]:
+        said = {
+            "network": "x",
+            "source_id": self._origin.source_id,
+            "source_sha256": self._origin.sha256,
+            "state": "live",
+            "grant_id": self._grant,
+        }
+        return {name: pa.repeat(pa.scalar(value, pa.string()), self._count) for name, value in said.items()}
+
+    def _locators(self) -> pa.Array:
+        number = pc.cast(self._numbers.take(pa.array(self._page)), _STRING)
+        place = pc.cast(pa.array(self._place), _STRING)
+        member = pa.scalar(self._origin.member, _STRING)
+        return pc.binary_join_element_wise(member, number, self._where, place, ":")
+
+    def _references(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
+        """By type: the post that is referred to, and whether any is. The last of a type counts."""
+        flat = _Flat(self._get("referenced_tweets"))
+        uid = _uid(_only_ids(_field(flat.values, "id")))
+        kind = _field(flat.values, "type")
+        result = {}
+        for name in ("replied_to", "quoted", "retweeted"):
+            spots = np.flatnonzero(pc.fill_null(pc.equal(kind, name), False).to_numpy(False))
+            at = np.full(self._count, -1, np.int64)
+            at[flat.parent[spots]] = spots
+            there = at >= 0
+            result[name] = (uid.take(pa.array(at, mask=~there)), there)
+        return result
+
+    def _authors(self) -> tuple[pa.Array, pa.Array]:
+        """(handle, visibility) of each post, by the users of its own page; the last of several counts."""
+        values = self._users.values
+        users = pl.DataFrame(
+            {
+                "page": self._users.parent,
+                "author": pl.from_arrow(_field(values, "id")),
+                "handle": pl.from_arrow(_said(_field(values, "username"))),
+                "protected": pl.from_arrow(_field(values, "protected")),
+            }
+        ).unique(["page", "author"], keep="last", maintain_order=True)
+        rows = pl.DataFrame({"page": self._page, "author": pl.from_arrow(_only_ids(self._get("author_id")))})
+        both = rows.join(users, on=["page", "author"], how="left", maintain_order="left")
+        protected = pc.fill_null(_arrow(both["protected"]), False)
+        return _arrow(both["handle"]), pc.if_else(protected, "protected", "public")
+
+    def _edits(self) -> dict[str, pa.Array]:
+        history = self._get("edit_history_tweet_ids")
+        flat = _Flat(history)
+        uids = _uid(flat.values)
+        counts = pc.fill_null(pc.list_value_length(history), 0).to_numpy(False)
+        ends = np.cumsum(counts)
+        there = counts > 0
+        own = _uid(self._get("id"))
+        first = uids.take(pa.array(np.where(there, ends - counts, 0), mask=~there))
+        last = uids.take(pa.array(np.where(there, ends - 1, 0), mask=~there))
+        return {
+            "edit_history": _lists(counts, uids, there),
+            "edit_of": pc.if_else(pc.fill_null(pc.not_equal(first, own), False), first, pa.scalar(None, _STRING)),
+            "is_latest_edit": pc.equal(last, own),
+        }
+
+    def _texts(self, references: dict[str, tuple[pa.Array, np.ndarray]]) -> dict[str, pa.Array]:
+        noted = pc.is_valid(self._get("note_tweet", "text"))
+        raw = pc.coalesce(self._get("note_tweet", "text"), self._get("text"))
+        urls = _chosen(noted, self._get("note_tweet", "entities", "urls"), self._get("entities", "urls"))
+        mentions = _chosen(noted, self._get("note_tweet", "entities", "mentions"), self._get("entities", "mentions"))
+        flat = _Flat(urls)
+        expanded = pc.coalesce(_said(_field(flat.values, "unwound_url")), _said(_field(flat.values, "expanded_url")))
+        kept = [_said(_field(flat.values, "url")), expanded, _said(_field(flat.values, "title"))]
+        links = pa.StructArray.from_arrays(kept, fields=list(LINK))
+        counts = np.bincount(flat.parent, minlength=self._count)
+        return {
+            "text_raw": raw,
+            "text": self._cleaned(raw, references, mentions, (flat, links, counts)),
+            "text_status": self._statuses(noted, references["retweeted"][1]),
+            "links": _lists(counts, links, counts > 0),
+        }
+
+    def _cleaned(
+        self,
+        raw: pa.Array,
+        references: dict[str, tuple[pa.Array, np.ndarray]],
+        mentions: pa.Array,
+        linked: tuple[_Flat, pa.Array, np.ndarray],
+    ) -> pa.Array:
+        """The posts' own words, by whole columns where a post has at most one mention and link, else one by one."""
+        flat, links, counts = linked
+        named = _Flat(mentions)
+        names = _field(named.values, "username")
+        answers = references["replied_to"][1] & pc.starts_with(raw, "@").to_numpy(False)
+        own_media = pc.is_valid(_field(flat.values, "media_key"))
+        quoted = references["quoted"][0]
+
+        text, hard = _answers(raw, answers, names, named.parent)
+        hard |= pc.match_substring(raw, "…").to_numpy(False) | (counts > 1)
+        text, odd = _linked(text, np.flatnonzero(~hard & (counts == 1)), _Linked(flat.parent, links, own_media, quoted))
+        hard |= odd
+        bare = pa.array(~hard & (counts == 0))
+        text = pc.if_else(bare, _unescaped(text), text)
+        text = pc.utf8_trim_whitespace(_composed(text))
+
+        rows = np.flatnonzero(hard)
+        names_of, links_of = _by_row(names, named.parent), _by_row(links, flat.parent)
+        keys_of = _by_row(own_media, flat.parent)
+        texts = raw.take(pa.array(rows)).to_pylist()
+        for k, row in enumerate(rows.tolist()):
+            said = without_mentions(texts[k], {str(name) for name in names_of(row)}) if answers[row] else texts[k]
+            found = links_of(row)
+            texts[k] = x_text(said, found, dropped(found, keys_of(row), quoted[row].as_py()))
+        return pc.replace_with_mask(text, pa.array(hard), pa.array(texts, _STRING))
+
+    def _statuses(self, noted: pa.Array, reposts: np.ndarray) -> pa.Array:
+        text = self._get("text")
+        maybe = np.flatnonzero(pc.match_substring(text, "…").fill_null(False).to_numpy(False))
+        cut = np.zeros(self._count, np.bool_)
+        for row, said in zip(maybe.tolist(), text.take(pa.array(maybe)).to_pylist(), strict=True):
+            cut[row] = cut_short(said, repost=bool(reposts[row]))
+        return pc.if_else(noted, "note_joined", pc.if_else(pa.array(cut), "truncated", "full"))
+
+    def _media_lists(self) -> pa.Array:
+        keys = _Flat(self._get("attachments", "media_keys"))
+        if not len(keys.parent) or not len(self._media.parent):
+            return pa.nulls(self._count, pa.list_(MEDIA))
+        values = self._media.values
+        known = pl.DataFrame({"page": self._media.parent, "key": pl.from_arrow(_field(values, "media_key"))})
+        known = known.with_row_index("medium").unique(["page", "key"], keep="last", maintain_order=True)
+        wanted = pl.DataFrame(
+            {"row": keys.parent, "page": self._page[keys.parent], "key": pl.from_arrow(keys.values)}
+        ).join(known, on=["page", "key"], how="inner", maintain_order="left")
+        at = wanted["medium"].to_arrow()
+        sizes = [_pixels(_field(values, name).take(at)) for name in ("width", "height")]
+        address = pc.coalesce(_said(_field(values, "url")), _said(_field(values, "preview_image_url")))
+        said = [_said(_field(values, "type")), address, _said(_field(values, "alt_text"))]
+        items = pa.StructArray.from_arrays([*(column.take(at) for column in said), *sizes], fields=list(MEDIA))
+        counts = np.bincount(wanted["row"].to_numpy(), minlength=self._count)
+        return _lists(counts, items, counts > 0)
+
+
+class _Flat:
+    """A list column's items in order, each with the row it belongs to and its position there."""
+
+    def __init__(self, column: pa.ListArray) -> None:
+        self.values = column.flatten()
+        self.parent = pc.list_parent_indices(column).to_numpy(False)
+        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(False).astype(np.int64)
+        self.position = np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def dropped(links: Sequence[dict[str, str | None]], own_media: Sequence[bool], quoted: str | None) -> list[str]:
+    """The t.co links that are a post's own media or the post that it quotes (a uid): they are no part of its text."""
+    number = (quoted or "").removeprefix("x:")
+    result = []
+    for link, own in zip(links, own_media, strict=True):
+        short, expanded = link["short"], link["expanded"] or ""
+        is_quote = bool(number) and expanded.split("?")[0].endswith(f"/{number}")
+        if short and (own or is_quote or expanded.endswith(("/photo/1", "/video/1"))):
+            result.append(short)
+    return result
+
+
+def cut_short(text: str, *, repost: bool) -> bool:
+    """Whether a post's `text` is not the whole: reposts end in an ellipsis wherever they were cut."""
+    return is_cut(text) or (repost and text.rstrip().endswith("…"))
+
+
+def _chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _arrow(series: pl.Series) -> pa.Array:
+    array = series.to_arrow()
+    return array.cast(_STRING) if pa.types.is_large_string(array.type) or array.type == pa.string_view() else array
+
+
+def _field(column: pa.StructArray, name: str) -> pa.Array:
+    """A field with the struct's own nulls on it."""
+    return pc.struct_field(column, name)
+
+
+def _said(column: pa.Array) -> pa.Array:
+    """Text, where there is any: an empty one is unknown."""
+    return pc.if_else(pc.fill_null(pc.not_equal(column, ""), False), column, pa.scalar(None, _STRING))
+
+
+def _only_ids(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.fill_null(pc.match_substring_regex(column, _ID), False), column, pa.scalar(None, _STRING))
+
+
+def _uid(numbers: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pa.scalar("x:"), numbers, "")
+
+
+def _where(condition: pa.Array, word: str) -> pa.Array:
+    return pc.if_else(condition, word, pa.scalar(None, _STRING))
+
+
+def _chosen(first: pa.Array, yes: pa.Array, no: pa.Array) -> pa.Array:
+    return no if not pc.any(first).as_py() else pc.if_else(first, yes, no)
+
+
+def _pixels(column: pa.Array) -> pa.Array:
+    fits = pc.and_(pc.greater_equal(column, 0), pc.less(column, 1 << 31))
+    return pc.if_else(pc.fill_null(fits, False), column, pa.scalar(None, _COUNT)).cast(pa.int32())
+
+
+def _lists(counts: np.ndarray, values: pa.Array, there: np.ndarray) -> pa.Array:
+    """A list column; null where there is nothing."""
+    offsets = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~there))
+
+
+def _created(said: pa.Array, numbers: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """(created_at, its precision), as `text.x_created` tells it."""
+    usual = pc.fill_null(pc.match_substring_regex(said, _MOMENT), False)
+    try:
+        moments = pc.cast(pc.if_else(usual, said, pa.scalar(None, _STRING)), pa.timestamp("us", tz="UTC"))
+        odd = np.flatnonzero(~usual.to_numpy(False))
+    except pa.ArrowInvalid:  # such as a thirteenth month
+        moments = pa.nulls(len(said), pa.timestamp("us", tz="UTC"))
+        odd = np.arange(len(said))
+    precision = pa.repeat(pa.scalar("ms"), len(said))
+    if not len(odd):
+        return moments, precision
+    at = pa.array(odd)
+    told = [
+        x_created(value, number) if number else (None, "unknown")
+        for value, number in zip(said.take(at).to_pylist(), _only_ids(numbers).take(at).to_pylist(), strict=True)
+    ]
+    mask = np.zeros(len(said), np.bool_)
+    mask[odd] = True
+    here = pa.array(mask)
+    moments = pc.replace_with_mask(moments, here, pa.array([time for time, _ in told], moments.type))
+    return moments, pc.replace_with_mask(precision, here, pa.array([word for _, word in told], _STRING))
+
+
+def _by_row(values: pa.Array, parent: np.ndarray) -> Callable[[int], list[Any]]:
+    """A function from a row to its own values, as Python has them."""
+
+    def of(row: int) -> list[Any]:
+        start, end = np.searchsorted(parent, (row, row + 1))
+        found: list[Any] = values.slice(start, end - start).to_pylist()
+        return found
+
+    return of
+
+
+def _answers(raw: pa.Array, answers: np.ndarray, names: pa.Array, parent: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """(texts without the one mention that an answer begins with; which answers are to be looked at one by one)."""
+    mentioned = np.bincount(parent, minlength=len(raw))
+    single = np.flatnonzero(answers & (mentioned == 1))
+    parts = pc.extract_regex(raw.take(pa.array(single)), _ONE_MENTION)
+    known = names.take(pa.array(np.searchsorted(parent, single)))
+    fits = pc.and_(pc.is_valid(parts), pc.equal(pc.ascii_lower(_field(parts, "name")), pc.ascii_lower(known)))
+    spots = single[pc.fill_null(fits, False).to_numpy(False)]
+    done = np.zeros(len(raw), np.bool_)
+    done[spots] = True
+    rest = _field(parts, "rest").filter(pc.fill_null(fits, False))
+    return pc.replace_with_mask(raw, pa.array(done), rest), answers & ~done
+
+
+class _Linked(NamedTuple):
+    """Links of all posts: whose each is, what it is, whether it is the post's own media; and the posts quoted."""
+
+    parent: np.ndarray
+    links: pa.Array
+    own_media: pa.Array
+    quoted: pa.Array
+
+
+def _linked(text: pa.Array, rows: np.ndarray, linked: _Linked) -> tuple[pa.Array, np.ndarray]:
+    """(texts of posts with one link, with it put in and the rest unescaped; which posts are to be done one by one)."""
+    at = pa.array(rows)
+    link = np.searchsorted(linked.parent, rows)
+    short, expanded = (_field(linked.links.take(pa.array(link)), name) for name in ("short", "expanded"))
+    parts = pc.extract_regex(text.take(at), _ONE_LINK)
+    before, after = _field(parts, "before"), _field(parts, "after")
+    single = pc.invert(pc.or_(pc.match_substring(before, "//t.co/"), pc.match_substring(after, "//t.co/")))
+    fits = pc.fill_null(pc.and_(single, pc.equal(_field(parts, "link"), short)), False)
+    own = linked.own_media.take(pa.array(link)).to_numpy(False)
+    # Which links are the post's own media, or what it quotes, is asked of few and in one way for all sources.
+    doubtful = np.flatnonzero(
+        own | pc.match_substring_regex(pc.fill_null(expanded, ""), "/[0-9]+([?]|$)").to_numpy(False)
+    )
+    gone = np.zeros(len(rows), np.bool_)
+    some = pa.array(doubtful)
+    quoted = linked.quoted.take(at.take(some)).to_pylist()
+    for spot, number, found in zip(
+        doubtful, quoted, linked.links.take(pa.array(link[doubtful])).to_pylist(), strict=True
+    ):
+        gone[spot] = bool(dropped([found], [bool(own[spot])], number))
+    put = pc.if_else(pa.array(gone), "", pc.coalesce(expanded, short))
+    whole = pc.binary_join_element_wise(_unescaped(before), put, _unescaped(after), "")
+    mask, done = np.zeros(len(text), np.bool_), np.zeros(len(text), np.bool_)
+    mask[rows] = True
+    fitting = fits.to_numpy(False)
+    done[rows[fitting]] = True
+    return pc.replace_with_mask(text, pa.array(done), whole.filter(fits)), mask & ~done
+
+
+def _unescaped(text: pa.Array) -> pa.Array:
+    """As `text.unescape_x`: the ampersand last, so that nothing is undone twice."""
+    for escape, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        text = pc.replace_substring(text, escape, character)
+    return text
+
+
+def _composed(text: pa.Array) -> pa.Array:
+    """NFC, by Polars: Arrow's own leaves letters apart from their accents."""
+    odd = pc.invert(pc.string_is_ascii(text))
+    some = pl.Series(pl.from_arrow(text.filter(odd))).str.normalize("NFC")
+    return pc.replace_with_mask(text, odd, _arrow(some))
