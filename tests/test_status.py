@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from townsquare import receipts
-from townsquare.consent.grants import Grant, add_grant, grants_input, revoke_grant
+from townsquare.consent.grants import Grant, add_grant, revoke_grant
+from townsquare.consent.inputs import grants_input
 from townsquare.ingest import tables
 from townsquare.receipts import Input, as_input
 from townsquare.square import Square

@@ -96,6 +96,11 @@ class Square:
         return self.root / "posts"
 
     @property
+    def consent(self) -> Path:
+        """Tables of where authors are, each under its hash, for the exclusions that name regions."""
+        return self.root / "consent"
+
+    @property
     def corpus(self) -> Path:
         """Immutable corpus versions `v0001`, …; the file `CURRENT` names the live one."""
         return self.root / "corpus"

@@ -7,7 +7,9 @@ import hashlib
 from typing import Any
 
 from townsquare import receipts
-from townsquare.consent.grants import grants_input, read_grants
+from townsquare.consent.gate import today
+from townsquare.consent.grants import read_grants
+from townsquare.consent.inputs import grants_input, in_force_input
 from townsquare.ledger.chain import ledger_file
 from townsquare.receipts import Receipt
 from townsquare.square import Square
@@ -44,6 +46,7 @@ def standings(square: Square) -> list[Standing]:
     now["posts"] = hashlib.sha256("\n".join(ingests).encode()).hexdigest()
     if ledger_file(square).is_file():
         now["grants"] = grants_input(square).sha256
+        now["grants_in_force"] = in_force_input(square, today()).sha256
     stale_names: set[str] = set()
     result: list[Standing] = []
     for receipt in sorted(found, key=_place):

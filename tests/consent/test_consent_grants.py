@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import multiprocessing
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,16 @@ from townsquare.consent.grants import (
     Grant,
     add_grant,
     grants_from_toml,
-    grants_input,
     read_grants,
     revoke_grant,
     warnings_for,
     with_terms,
 )
+from townsquare.consent.inputs import grants_input, in_force_input
 from townsquare.errors import ConfigError, InputError, ProofError
 from townsquare.ledger import Ledger
 from townsquare.ledger.chain import ledger_file
-from townsquare.records import NETWORKS
+from townsquare.records import NETWORKS, PURPOSES
 from townsquare.square import Square
 
 GRANT = Grant(id="g1", grantor="A", grantee="B", purposes=("train",), sources=("*",))
@@ -43,6 +45,9 @@ GRANT = Grant(id="g1", grantor="A", grantee="B", purposes=("train",), sources=("
         ({"ends": "2026-W01-1"}, "ends cannot be", "2026-12-31"),
         ({"ends": "2026-1-1"}, "ends cannot be", "2026-12-31"),
         ({"ends": ""}, "ends cannot be ''", "2026-12-31"),
+        ({"territory": ("UK",)}, "territory cannot hold 'UK'", "GB"),
+        ({"territory": ("Germany",)}, "territory cannot hold 'Germany'", "ISO"),
+        ({"territory": ()}, "holds nowhere", "worldwide"),
         ({"starts": "2026-02-01", "ends": "2026-01-01"}, "before it starts", "Mend"),
     ],
 )
@@ -119,10 +124,12 @@ def test_grants_from_a_file(tmp_path: Path) -> None:
         '[[grant]]\nid = "g1"\ngrantor = "A"\ngrantee = "B"\npurposes = ["train"]\nsources = ["*"]\n'
         'starts = 2026-01-01\nends = "2026-12-31"\nterms_document = "terms.pdf"\n'
         '[[grant]]\nid = "g2"\ngrantor = "A"\ngrantee = "B"\npurposes = ["display"]\nnetworks = ["x"]\n'
+        'territory = "DE, EU"\n'
     )
     one, two = grants_from_toml(path)
     assert (one.starts, one.ends, one.terms_document) == ("2026-01-01", "2026-12-31", "terms.pdf")
     assert one.terms_sha256 == hashlib.sha256(b"the terms").hexdigest()
+    assert (one.territory, two.territory) == (("worldwide",), ("DE", "EU"))
     assert two.networks == ("x",)
     assert with_terms(two, tmp_path) is two
 
@@ -157,8 +164,31 @@ def test_files_that_hold_no_grants(tmp_path: Path, content: bytes, error: type[E
         grants_from_toml(tmp_path / "nowhere.toml")
 
 
-def test_platforms_terms_are_shown_by_network() -> None:
-    assert set(map(str, warnings_for(["x"]))) < set(warnings_for([]))
-    assert all("(" in line and "20" in line for line in warnings_for([]))
-    assert warnings_for(["table"]) == []
-    assert [line for network in NETWORKS for line in warnings_for([network])]
+def test_what_the_networks_terms_say_of_what_is_granted() -> None:
+    """By hand: III.A(k) is about training, redistribution about display; a source may be of any network."""
+
+    def told(**changes: Any) -> str:
+        return "\n".join(warnings_for(dataclasses.replace(GRANT, **changes)))
+
+    x = {"sources": (), "networks": ("x",)}
+    assert "section III.A(k), 2026-04-27" in told(**x)
+    assert "section III.A(k)" not in told(**x, purposes=("display",))
+    assert "redistribution" in told(**x, purposes=("display",))
+    assert "redistribution" not in told(**x)
+    assert "Mastodon" not in told(**x)
+    assert told(sources=(), authors=("x:7",)) == told(**x)
+    assert "III.A(k)" in told()
+    assert "mastodon.social" in told()
+    assert "Bluesky" in told()
+    assert told(sources=(), networks=("table",)) == ""
+    for network in set(NETWORKS) - {"table", "hn"}:
+        lines = warnings_for(dataclasses.replace(GRANT, sources=(), networks=(network,), purposes=PURPOSES))
+        assert lines
+        assert all(re.search(r"\(.+, 20\d\d-\d\d-\d\d\): ", line) for line in lines)
+
+
+def test_a_grant_that_ends_makes_what_was_made_under_it_stale(square: Square) -> None:
+    add_grant(square, dataclasses.replace(GRANT, ends="2026-01-31"))
+    last, after = dt.date(2026, 1, 31), dt.date(2026, 2, 1)
+    assert in_force_input(square, last) == in_force_input(square, dt.date(2026, 1, 1))
+    assert in_force_input(square, last) != in_force_input(square, after)

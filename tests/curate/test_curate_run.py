@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from townsquare.consent import gate
+from townsquare.consent import declarations, gate
 from townsquare.consent.grants import Grant, add_grant
 from townsquare.curate import copies, gated, run, tables
 from townsquare.curate.config import CurateConfig
@@ -175,18 +175,17 @@ def test_no_refused_post_is_anywhere_and_every_post_is_accounted_for(
         ],
         schema=EVENTS,
     )  # fmt: skip
+    consent = gate.Consent(grants, (), events, declarations.latest(table))
     refused: dict[str, set[str]] = {}
     for purpose in gate.LEARNING:
-        reasons = gate.refusals(
-            table, grants=grants, opted_out=gate.opt_outs(events, purpose), purpose=purpose, at=DAY
-        ).to_pylist()
+        reasons = gate.refusals(table, consent, purpose, DAY).to_pylist()
         refused[purpose] = {f"x:{n}" for n, reason in enumerate(reasons) if reason}
     seen = {f"x:{n}" for n in range(len(rows))}
     if refused["train"] == refused["tune"] == seen:
         with pytest.raises(GrantError):
-            gated.gated(table, events, grants, DAY)
+            gated.gated(table, consent, DAY)
         return
-    posts = gated.gated(table, events, grants, DAY)
+    posts = gated.gated(table, consent, DAY)
     config = CurateConfig(grounded_share=1.0, test_share=0.2)
     corpus = run.build(posts, config)
     check_invariants(seen, corpus.tables, refused)

@@ -265,6 +265,11 @@ def test_a_repost_shares_its_originals_state_even_when_only_the_author_is_gone(s
     assert [(row["state"], row["text"]) for row in contents(square)["posts"]] == [("deleted", None)] * 2
 
 
+def said(intent: str, day: int | None, source: str) -> dict[str, Any]:
+    seen_at = None if day is None else dt.datetime(2024, 1, day, tzinfo=dt.UTC)
+    return {"consent_intent": intent, "consent_seen_at": seen_at, "consent_source": source}
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize(
     ("bare", "protected", "kept"),
@@ -276,6 +281,13 @@ def test_a_repost_shares_its_originals_state_even_when_only_the_author_is_gone(s
         ({}, {"withheld_countries": ["DE"]}, {"withheld_countries": ["DE"]}),
         ({}, {"withheld_copyright": True}, {"withheld_copyright": True}),
         ({"consent_intent": "allow"}, {"consent_intent": "deny"}, {"consent_intent": "deny"}),
+        # Of declarations the later holds, whole; one that refuses at an unknown time is never taken back.
+        (said("allow", 1, "a"), said("deny", 2, "b"), said("deny", 2, "b")),
+        (said("deny", 1, "a"), said("allow", 2, "b"), said("allow", 2, "b")),
+        (said("deny", None, "a"), said("allow", 2, "b"), said("deny", None, "a")),
+        (said("allow", 1, "a"), said("deny", 1, "b"), said("deny", 1, "b")),
+        (said("deny", 1, "a"), said("undefined", 2, "b"), said("deny", 1, "a")),
+        ({}, said("undefined", None, "b"), said("undefined", None, "b")),
         ({"is_latest_edit": True}, {"is_latest_edit": False}, {"is_latest_edit": False}),
         ({"edit_history": ["x:1"]}, {"edit_history": ["x:1", "x:2"]}, {"edit_history": ["x:1", "x:2"]}),
     ],

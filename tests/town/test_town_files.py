@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -88,11 +89,9 @@ def test_labels_match_what_ingest_sees(town: Any) -> None:
 
 
 def test_the_towns_grant_lets_in_what_is_live_public_and_consented(town: Any) -> None:
-    posts, events = ingested.read_posts(town.square), ingested.read_events(town.square)
-    grant = tables.grant(town.square)
-    reasons = gate.refusals(
-        posts, grants=[grant], opted_out=gate.opt_outs(events, "train"), purpose="train", at=gate.today()
-    ).to_pylist()
+    posts, grant = ingested.read_posts(town.square), tables.grant(town.square)
+    consent = dataclasses.replace(ingested.read_consent(town.square), grants=[grant])
+    reasons = gate.refusals(posts, consent, "train", gate.today()).to_pylist()
     refused = dict(zip(posts["uid"].to_pylist(), reasons, strict=True))
     assert isinstance(grant, Grant)
     for uid, reason in refused.items():

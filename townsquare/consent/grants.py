@@ -12,10 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from townsquare.consent import countries
 from townsquare.consent.config import GrantConfig
+from townsquare.consent.countries import WORLDWIDE
 from townsquare.errors import ConfigError, InputError
-from townsquare.ledger import Ledger
-from townsquare.receipts import Input
+from townsquare.ledger import Entry, Ledger
 from townsquare.records import NETWORKS, PURPOSES, VISIBILITIES
 from townsquare.square import Square, make_config
 
@@ -50,8 +51,8 @@ class Grant:
     """Authors that it covers, as NETWORK:AUTHOR_ID."""
     visibilities: tuple[str, ...] = ("public",)
     """Which visibilities it reaches; anything but public must be named here."""
-    territory: str = "worldwide"
-    """Where it holds, in words."""
+    territory: tuple[str, ...] = (WORLDWIDE,)
+    """Where it holds: ISO 3166 codes, EU, EEA, or worldwide. A post withheld in any of it is not allowed."""
     starts: str | None = None
     """First day (ISO date, UTC); null: it has always held."""
     ends: str | None = None
@@ -64,9 +65,9 @@ class Grant:
     """Whether it was revoked."""
 
     def __post_init__(self) -> None:
-        _only("purposes", self.purposes, PURPOSES)
-        _only("visibilities", self.visibilities, VISIBILITIES)
-        _only("networks", self.networks, NETWORKS)
+        check_words("purposes", self.purposes, PURPOSES)
+        check_words("visibilities", self.visibilities, VISIBILITIES)
+        check_words("networks", self.networks, NETWORKS)
         if not self.purposes:
             raise ConfigError(f"grant {self.id} allows no purpose", remedy="Purposes: " + ", ".join(PURPOSES))
         if not (self.sources or self.networks or self.authors):
@@ -74,20 +75,29 @@ class Grant:
                 f"grant {self.id} covers nothing",
                 remedy="Name --source, --network or --author; --source '*' is all.",
             )
-        for field in ("starts", "ends"):
-            value = getattr(self, field)
-            # One way of writing only, so that dates compare as text and a grant reads the same to everyone.
-            if value is not None and not _is_date(value):
-                raise ConfigError(f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31.")
-        if self.starts and self.ends and self.starts > self.ends:
-            raise ConfigError(
-                f"grant {self.id} ends ({self.ends}) before it starts ({self.starts})", remedy="Mend them."
-            )
+        for name in self.territory:
+            if name != WORLDWIDE and not countries.is_known(name):
+                raise ConfigError(
+                    f"territory cannot hold {name!r}", remedy="Write ISO 3166 codes (as DE, GB), EU, EEA or worldwide."
+                )
+        if not self.territory:
+            raise ConfigError(f"grant {self.id} holds nowhere", remedy="Name a territory, or worldwide.")
+        check_dates(f"grant {self.id}", self.starts, self.ends)
 
     def live(self, at: dt.date) -> bool:
         """Whether it holds on that day."""
         day = at.isoformat()
         return not self.revoked and (self.starts or day) <= day <= (self.ends or day)
+
+
+def check_dates(whose: str, starts: str | None, ends: str | None) -> None:
+    """Raise ConfigError unless both are ISO dates or null, in order."""
+    for field, value in (("starts", starts), ("ends", ends)):
+        # One way of writing only, so that dates compare as text and a grant reads the same to everyone.
+        if value is not None and not _is_date(value):
+            raise ConfigError(f"{field} cannot be {value!r}", remedy="Write a date as 2026-12-31.")
+    if starts and ends and starts > ends:
+        raise ConfigError(f"{whose} ends ({ends}) before it starts ({starts})", remedy="Mend them.")
 
 
 def _is_date(value: str) -> bool:
@@ -97,10 +107,21 @@ def _is_date(value: str) -> bool:
         return False
 
 
-def _only(field: str, values: Sequence[str], known: Sequence[str]) -> None:
+def check_words(field: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ConfigError for a value that is none of the known words."""
     for value in values:
         if value not in known:
             raise ConfigError(f"{field} cannot hold {value!r}", remedy="Known: " + ", ".join(known))
+
+
+def dates_as_text(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has dates of its own; a grant keeps them as text."""
+    return {key: value.isoformat() if isinstance(value, dt.date) else value for key, value in table.items()}
+
+
+def id_of(letter: str, values: dict[str, Any]) -> str:
+    """An id made from the content, so that the same record again is the same."""
+    return f"{letter}-{hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
 
 
 def from_config(config: GrantConfig) -> list[Grant]:
@@ -115,8 +136,7 @@ def from_config(config: GrantConfig) -> list[Grant]:
     for part in ("grantor", "grantee"):
         if part not in values:
             raise ConfigError(f"the grant has no {part}", remedy=f"Add --{part} NAME, or --file GRANTS.toml.")
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-    grant = Grant(**({"id": f"g-{digest[:8]}", "purposes": ()} | values))
+    grant = Grant(**({"id": id_of("g", values), "purposes": ()} | values))
     return [with_terms(grant, Path())]
 
 
@@ -147,21 +167,25 @@ def revoke_grant(square: Square, grant_id: str) -> None:
 
 def read_grants(square: Square) -> list[Grant]:
     """Every grant ever added, in order, revoked ones marked. Raises ProofError when the ledger was altered."""
-    grants: dict[str, Grant] = {}
+    return grants_of(verified_entries(square))
+
+
+def verified_entries(square: Square) -> list[Entry]:
+    """The ledger's rows. Raises ProofError when it was altered: a row put in by hand must not open the gate."""
     with Ledger.open(square) as ledger:
-        ledger.verify()  # a row put in by hand must not open the gate
-        for entry in ledger.entries():
-            if entry.kind == "grant_added":
-                grants[entry.body["id"]] = _from_dict(entry.body)
-            elif entry.kind == "grant_revoked":
-                grants[entry.body["id"]] = dataclasses.replace(grants[entry.body["id"]], revoked=True)
+        ledger.verify()
+        return ledger.entries()
+
+
+def grants_of(entries: Sequence[Entry]) -> list[Grant]:
+    """The grants that the ledger's rows record."""
+    grants: dict[str, Grant] = {}
+    for entry in entries:
+        if entry.kind == "grant_added":
+            grants[entry.body["id"]] = _from_dict(entry.body)
+        elif entry.kind == "grant_revoked":
+            grants[entry.body["id"]] = dataclasses.replace(grants[entry.body["id"]], revoked=True)
     return list(grants.values())
-
-
-def grants_input(square: Square) -> Input:
-    """All grants as one input of a stage: it changes when one is added or revoked."""
-    record = [dataclasses.asdict(grant) for grant in read_grants(square)]
-    return Input("grants", hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest())
 
 
 def grants_from_toml(path: Path) -> list[Grant]:
@@ -172,9 +196,7 @@ def grants_from_toml(path: Path) -> list[Grant]:
         raise InputError(f"no grants can be read: {error}", place=str(path), remedy="Mend the file.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InputError("there are no grants in it", place=str(path), remedy="Write one [[grant]] table each.")
-    # TOML has dates of its own; a grant keeps them as text.
-    written = [{k: v.isoformat() if isinstance(v, dt.date) else v for k, v in table.items()} for table in tables]
-    return [with_terms(_from_dict(table, place=str(path)), path.parent) for table in written]
+    return [with_terms(_from_dict(dates_as_text(table), place=str(path)), path.parent) for table in tables]
 
 
 def with_terms(grant: Grant, folder: Path) -> Grant:
@@ -190,15 +212,19 @@ def with_terms(grant: Grant, folder: Path) -> Grant:
 
 
 def _from_dict(values: dict[str, Any], place: str | None = None) -> Grant:
+    territory = values.get("territory")
+    if isinstance(territory, str):
+        values = values | {"territory": [name.strip() for name in territory.split(",")]}
     return make_config(Grant, values, place=place)
 
 
-def warnings_for(networks: Sequence[str]) -> list[str]:
-    """What a network's own terms say about training, as sentences with clause and date."""
+def warnings_for(grant: Grant) -> list[str]:
+    """What the terms of the networks that a grant reaches say of its purposes, as sentences with clause and date."""
     text = resources.files("townsquare.consent").joinpath("platform_terms.toml").read_text(encoding="utf-8")
-    terms = tomllib.loads(text)["terms"]
+    # Of a source the network is not known before it is ingested: then all of them are named.
+    networks = {*grant.networks, *(author.split(":", 1)[0] for author in grant.authors)}
     return [
         f"{row['title']} ({row['clause']}, {row['date']}): {row['says']}"
-        for row in terms
-        if not networks or row["network"] in networks
+        for row in tomllib.loads(text)["terms"]
+        if (grant.sources or row["network"] in networks) and not set(row["purposes"]).isdisjoint(grant.purposes)
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
 
 from townsquare.consent import gate
-from townsquare.consent.grants import Grant, grants_input, read_grants
+from townsquare.consent.gate import Consent
+from townsquare.consent.inputs import grants_input, in_force_input
 from townsquare.curate import normal
 from townsquare.curate.rules import personal_data
 from townsquare.ingest import tables
@@ -29,26 +28,21 @@ def inputs(square: Square, at: dt.date) -> list[Input]:
     Opt-outs are events. Those that an ingest brings are part of the posts; those of a takedown need no
     input of their own, since a takedown takes the posts out of the corpus that is there.
     """
-    live = sorted(grant.id for grant in read_grants(square) if grant.live(at))
-    holding = Input("grants_in_force", hashlib.sha256("\n".join(live).encode()).hexdigest())
-    return [tables.posts_input(square), grants_input(square), holding]
+    return [tables.posts_input(square), grants_input(square), in_force_input(square, at)]
 
 
 def read_gated(square: Square, at: dt.date) -> pl.DataFrame:
     """Every post of the square, by uid, as `gated` gives it."""
     columns = list(dict.fromkeys([*gate.COLUMNS, *COLUMNS]))
-    return gated(tables.read_posts(square, columns), tables.read_events(square), read_grants(square), at)
+    return gated(tables.read_posts(square, columns), tables.read_consent(square), at)
 
 
-def gated(posts: pa.Table, events: pa.Table, grants: Sequence[Grant], at: dt.date) -> pl.DataFrame:
+def gated(posts: pa.Table, consent: Consent, at: dt.date) -> pl.DataFrame:
     """The posts with `train_refusal` and `tune_refusal`: the gate's reason, or null where a post may be used.
 
     Raises GrantError when no post may be used for either purpose.
     """
-    refusals: dict[str, pa.Array] = {
-        purpose: gate.refusals(posts, grants=grants, opted_out=gate.opt_outs(events, purpose), purpose=purpose, at=at)
-        for purpose in gate.LEARNING
-    }
+    refusals: dict[str, pa.Array] = {purpose: gate.refusals(posts, consent, purpose, at) for purpose in gate.LEARNING}
     if refusals["tune"].null_count == 0:
         gate.require_any(refusals["train"], "train")
     frame = pl.DataFrame(pl.from_arrow(posts)).with_columns(

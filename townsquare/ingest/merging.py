@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from townsquare.consent import declarations
 from townsquare.ingest import store
 from townsquare.records import POSTS
 from townsquare.square import Square
@@ -20,11 +21,7 @@ TEXT_RANK = {"full": 3, "note_joined": 3, "html_stripped": 3, "truncated": 1, "m
 ORDER = ["rank", "observed_at", *store.PLACE]
 FIXED = ("author_id", "reply_to", "reply_to_author", "conversation_root", "quote_of", "repost_of", "edit_of")
 OPEN_TO_CLOSED = ("unknown", "public", "unlisted", "community", "followers", "circle", "protected", "direct")
-INTENTS = ("undefined", "allow", "deny")
-PROTECTING = (
-    "visibility", "withheld_countries", "withheld_copyright", "withheld_scope", "consent_intent", "edit_history",
-    "is_latest_edit",
-)  # fmt: skip
+DECLARED = ("consent_intent", "consent_source", "consent_seen_at")
 
 
 def merged(square: Square, incoming: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -68,6 +65,7 @@ def _combined(stored: pa.Table, incoming: pa.Table) -> pa.Table:
 def _rules() -> dict[str, pl.Expr]:
     """How each column that is not simply the best row's is combined."""
     countries = pl.col("withheld_countries").explode().drop_nulls().unique().sort().implode()
+    said = declarations.in_order()
     history = [pl.col("edit_history").list.len(), pl.col("edit_history").list.join(",")]
     return {
         **{name: pl.col(name).max() for name in FIXED},
@@ -75,7 +73,8 @@ def _rules() -> dict[str, pl.Expr]:
         "withheld_countries": pl.when(countries.list.len() > 0).then(countries),
         "withheld_copyright": pl.col("withheld_copyright").max(),
         "withheld_scope": pl.col("withheld_scope").max(),
-        "consent_intent": _highest("consent_intent", INTENTS),
+        # The latest declaration is one whole: what it says, who saw it where, and when.
+        **{name: pl.col(name).sort_by(said, nulls_last=False).last() for name in DECLARED},
         "edit_history": pl.col("edit_history").sort_by(history, nulls_last=False).last(),
         "is_latest_edit": pl.col("is_latest_edit").min(),
     }

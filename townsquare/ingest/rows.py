@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from townsquare.ingest.text import Time, sound
@@ -50,9 +50,13 @@ def post(origin: Origin, place: Any, created: Time, fields: dict[str, Any]) -> R
 
 def event(origin: Origin, place: Any, fields: dict[str, Any]) -> Row:
     """An event. Its id follows from what it says, so that a replay, from any source, is the same event."""
+    return "event", {"event_id": event_id(fields), "scope": "all", **origin.at(place), **fields}
+
+
+def event_id(fields: Mapping[str, Any]) -> str:
+    """The id of the event that says this."""
     said = {key: str(fields.get(key)) for key in ("kind", "target_uid", "target_author", "scope", "event_at")}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
-    return "event", {"event_id": digest, "scope": "all", **origin.at(place), **fields}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def quarantine(origin: Origin, place: Any, reason: str, raw: Any = "", **fields: Any) -> Row:

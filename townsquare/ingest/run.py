@@ -16,7 +16,7 @@ import pyarrow as pa
 from townsquare import receipts
 from townsquare.errors import InputError
 from townsquare.ingest import events as event_states
-from townsquare.ingest import store
+from townsquare.ingest import named_by_handle, store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
 from townsquare.ingest.rows import Items, Origin, quarantine
@@ -85,6 +85,7 @@ def _store(square: Square, slabs: Iterable[Slab], tally: Tally) -> None:
     for slab in slabs:
         commit(square, slab)
     with store.writing(square):
+        named_by_handle.resolve(square)
         tally.changed = event_states.apply(square)
         if store.purge_due(square):
             store.purge(square)

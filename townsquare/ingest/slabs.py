@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.ingest import events as event_states
-from townsquare.ingest import store
+from townsquare.ingest import named_by_handle, store
 from townsquare.ingest.merging import merged
 from townsquare.ingest.rows import Item
 from townsquare.records import EVENTS, POSTS, QUARANTINE
@@ -73,6 +73,7 @@ def commit(square: Square, slab: Slab) -> None:
     """Events first, so that no reader ever sees a post that was already deleted."""
     with store.writing(square):
         store.put_first(square, "events", slab.events)
+        named_by_handle.resolve(square, slab.posts)
         if len(slab.posts):
             events = store.dataset(square, "events").to_table()
             fresh, changed = merged(square, slab.posts)

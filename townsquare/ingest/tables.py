@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare import receipts
+from townsquare.consent import declarations, gate, opt_outs
+from townsquare.consent.gate import Consent
 from townsquare.errors import StaleError
 from townsquare.ingest import events as event_states
 from townsquare.ingest import held_back, store
@@ -44,6 +46,14 @@ def read_quarantine(square: Square) -> pa.Table:
         .to_table()
         .sort_by([("source_id", "ascending"), ("source_locator", "ascending")])
     )
+
+
+def read_consent(square: Square) -> Consent:
+    """What every use of a post is held against: grants, exclusions, opt-outs and authors' declarations, as of now."""
+    kinds = ", ".join(f"'{kind}'" for kind in opt_outs.KINDS)
+    events = store.dataset(square, "events").to_table(columns=list(opt_outs.READS), filter=f"kind IN ({kinds})")
+    declared = store.dataset(square, "posts").to_table(columns=list(declarations.READS), filter=declarations.SAID)
+    return gate.consent_of(square, events, declared)
 
 
 def ensure(square: Square) -> None:

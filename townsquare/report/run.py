@@ -8,7 +8,8 @@ from importlib import resources
 from typing import Any
 
 from townsquare import receipts
-from townsquare.consent.grants import grants_input, read_grants
+from townsquare.consent.grants import read_grants
+from townsquare.consent.inputs import grants_input
 from townsquare.ledger import Ledger
 from townsquare.receipts import Receipt
 from townsquare.report import numbers

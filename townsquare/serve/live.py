@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.consent import gate
-from townsquare.consent.grants import read_grants
 from townsquare.ingest import tables
 from townsquare.serve import index
 from townsquare.serve.answers import Citation
@@ -55,11 +54,9 @@ def allowed(square: Square, uids: Collection[str]) -> dict[str, Post]:
     if not uids:
         return {}
     posts = tables.read_posts(square, columns=NEEDED, where=f"uid IN ({index.quoted(sorted(uids))})")
-    grants, events = read_grants(square), tables.read_events(square)
+    consent = tables.read_consent(square)
     for purpose in PURPOSES:
-        opted_out = gate.opt_outs(events, purpose)
-        reasons = gate.refusals(posts, grants=grants, opted_out=opted_out, purpose=purpose, at=gate.today())
-        posts = posts.filter(pc.is_null(reasons))
+        posts = posts.filter(pc.is_null(gate.refusals(posts, consent, purpose, gate.today())))
     return {post.uid: post for post in _posts(posts)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from townsquare import receipts
 from townsquare.consent import gate
-from townsquare.consent.grants import grants_input, read_grants
+from townsquare.consent.inputs import grants_input, in_force_input
 from townsquare.ingest import tables
 from townsquare.progress import progress
 from townsquare.receipts import Receipt
@@ -23,12 +24,13 @@ NEEDED = tuple(dict.fromkeys([*gate.COLUMNS, *index.COLUMNS, "is_latest_edit"]))
 
 def run(square: Square, config: IndexConfig) -> Receipt:
     """Index the posts that a grant lets be retrieved. Raises GrantError when that is none, StaleError without posts."""
-    inputs = [tables.posts_input(square), grants_input(square)]
+    day = gate.today()
+    inputs = [tables.posts_input(square), grants_input(square), in_force_input(square, day)]
     with receipts.stage(square, "index", inputs=inputs, config=config) as work:
         if work.done:
             return work.done
         posts = tables.read_posts(square, columns=NEEDED)
-        reasons = reasons_to_leave_out(square, posts, config)
+        reasons = reasons_to_leave_out(square, posts, config, day)
         kept = posts.filter(pc.is_null(reasons))
         parts = []
         with progress("Indexing", len(kept), "posts") as bar:
@@ -48,15 +50,9 @@ def run(square: Square, config: IndexConfig) -> Receipt:
     return work.receipt
 
 
-def reasons_to_leave_out(square: Square, posts: pa.Table, config: IndexConfig) -> pa.Array:
+def reasons_to_leave_out(square: Square, posts: pa.Table, config: IndexConfig, at: dt.date) -> pa.Array:
     """For each post why it is not in the index, or null: the gate's reasons first, then those of the index."""
-    reasons = gate.refusals(
-        posts,
-        grants=read_grants(square),
-        opted_out=gate.opt_outs(tables.read_events(square), "retrieve"),
-        purpose="retrieve",
-        at=gate.today(),
-    )
+    reasons = gate.refusals(posts, tables.read_consent(square), "retrieve", at)
     gate.require_any(reasons, "retrieve")
     own = _own_reasons(posts, pc.is_null(reasons), config)
     return pc.coalesce(reasons, own)
