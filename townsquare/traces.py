@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-HEAD = 24  # bytes of a folded text that are looked for first
+HEAD = 16  # bytes of a folded text that are looked for first
 SHORTEST = 24  # characters; a shorter text is too often somebody else's too
-LEAST_BYTES = 16  # of the folded text, for the same reason
+LEAST_BYTES = HEAD  # of the folded text, for the same reason; then all are found in one pass
 CHUNK_BYTES = 1 << 22
 BITS = 22  # of the table of beginnings: 4 million entries
 
