@@ -18,7 +18,7 @@ import pyarrow as pa
 from townsquare import receipts
 from townsquare.errors import InputError
 from townsquare.ingest import events as event_states
-from townsquare.ingest import store
+from townsquare.ingest import removed, store
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
 from townsquare.ingest.merging import merged
@@ -233,7 +233,9 @@ def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
     if len(posts):
         best = merged(square, posts)
         if len(events):
-            best = event_states.with_states(best, _states(square, best, events))
+            wanted = _states(square, best, events)
+            removed.remember(square, event_states.leaving(best, wanted))
+            best = event_states.with_states(best, wanted)
             if pa.compute.any(pa.compute.equal(best["state"], "deleted")).as_py():
                 store.mark_purge(square)  # the post may stand in the table with its content until now
         store.upsert(square, "posts", best)
