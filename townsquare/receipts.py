@@ -141,6 +141,15 @@ def need(square: Square, stage: str, name: str | None = None) -> Receipt:
     return receipt
 
 
+def revise(square: Square, receipt: Receipt, **now: Any) -> None:
+    """Note beside a stage's results what a takedown left of its output (`results.revised`).
+
+    The fingerprint stays, since inputs and config do: no later stage is stale, for it was revised too.
+    """
+    revised = dataclasses.replace(receipt, results={**receipt.results, "revised": now})
+    write_json(receipt_path(square, receipt.stage, receipt.name), revised.to_json())
+
+
 def as_input(receipt: Receipt) -> Input:
     """A receipt as the input of a later stage."""
     return Input(f"{receipt.stage}-{receipt.name}" if receipt.name else receipt.stage, receipt.fingerprint)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -160,6 +160,17 @@ def held(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts
     traces = as_traces(texts)
     found = np.zeros(len(traces), bool)
     found[places(column, traces).traces] = True
+    return found
+
+
+def rows_naming(column: pa.ChunkedArray, uids: Collection[str]) -> np.ndarray:
+    """For each row (bool) of uids, or of lists of uids, whether it names any of `uids`."""
+    wanted = pa.array(sorted(uids), pa.string())
+    if not pa.types.is_list(column.type):
+        return np.asarray(pc.fill_null(pc.is_in(column, wanted), False))
+    found = np.zeros(len(column), bool)
+    lists = column.combine_chunks()
+    found[np.asarray(pc.list_parent_indices(lists).filter(pc.is_in(pc.list_flatten(lists), wanted)))] = True
     return found
 
 
