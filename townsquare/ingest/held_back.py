@@ -51,7 +51,7 @@ def holds(table: pa.Table, uids: Iterable[str], authors: Iterable[str]) -> np.nd
 
 
 def _with_word(column: pl.Series, ids: pl.Series) -> pl.Series:
-    """Whether any of the ids stands in a text as a word. Those that hold one anywhere are few, and looked at closely."""
+    """Whether any of the ids stands in a text as a word. The few that hold one anywhere are looked at closely."""
     if not len(ids) or not len(column):
         return pl.Series([False] * len(column), dtype=pl.Boolean)
     likely, wanted = column.str.contains_any(ids.to_list()), frozenset(ids)

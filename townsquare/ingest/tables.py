@@ -82,6 +82,13 @@ def removed_uids(square: Square) -> frozenset[str]:
     return frozenset(gone["uid"].to_pylist())
 
 
+def sources_of_removed(square: Square) -> dict[str, int]:
+    """How many of those posts each ingest brought. Its files, which lie elsewhere, hold them still."""
+    gone = posts_dataset(square).to_table(columns=["source_id"], filter="state <> 'live'")
+    counts = gone["source_id"].value_counts().to_pylist()
+    return dict(sorted((row["values"], row["counts"]) for row in counts))
+
+
 def traces_of_removed(square: Square) -> Traces:
     """What posts that no copy may hold said: of deleted posts as remembered, of suppressed ones as they stand.
 

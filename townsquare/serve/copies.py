@@ -39,6 +39,10 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     # A run that was killed may have deleted rows and not yet their bytes, or their words in the dictionary.
     if held or not _settled(table):
         table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+        table = index.dataset(square)
+        if not table.count_rows():  # there is nothing to build anew from, and the old dictionary must go all the same
+            for name in [described.name for described in table.describe_indices()]:
+                table.drop_index(name)
         index.add_search(index.dataset(square))
     _revise(square)
     return {"index": len(held)}
@@ -47,7 +51,7 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
 def _settled(table: LanceDataset) -> bool:
     """One version, no deleted row, and a dictionary of these rows."""
     whole = all(fragment.deletion_file() is None for fragment in table.get_fragments())
-    return len(table.versions()) == 1 and whole and not _loose_words(Path(table.uri), table)
+    return len(table.versions()) == 1 and whole and not _loose_words(Path(table.uri))
 
 
 def _revise(square: Square) -> None:
@@ -60,29 +64,32 @@ def _revise(square: Square) -> None:
 
 
 def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
-    """Count rows, in every version of every table in the index's folder, of those posts or with those texts.
+    """Count rows, in every version of every table in the index's folder, of those posts or with those texts; and
+    what the dictionaries of the full-text indexes on disk hold beyond the live rows."""
+    counts = {"index": 0, "index_dictionary": 0}
+    for path in sorted(square.index.rglob("*.lance")):
+        if path.is_dir():
+            counts["index"] += _rows(path, uids, texts)
+            counts["index_dictionary"] += _loose_words(path)
+    return counts
 
-    Words of the full-text index's dictionary that stand in no row count too.
-    """
-    return {
-        "index": sum(_in_table(path, uids, texts) for path in sorted(square.index.rglob("*.lance")) if path.is_dir())
-    }
 
-
-def _in_table(path: Path, uids: frozenset[str], texts: Texts) -> int:
+def _rows(path: Path, uids: frozenset[str], texts: Texts) -> int:
     import lance
 
     traces, hits = as_traces(texts), 0
     for version in lance.dataset(path).versions():
         table = lance.dataset(path, version=version["version"]).to_table(columns=["uid", "text"])
         hits += int((rows_naming(table["uid"], uids) | rows_holding(table["text"], traces)).sum())
-    return hits + _loose_words(path, lance.dataset(path))
+    return hits
 
 
-def _loose_words(path: Path, table: LanceDataset) -> int:
+def _loose_words(path: Path) -> int:
     """Entries of the full-text indexes on disk that no live row accounts for: documents that are no row, and words
     that are in no document. A word is told by its list of documents, for the dictionary itself is compressed."""
-    live = np.asarray(table.to_table(columns=[], with_row_id=True)["_rowid"])
+    import lance
+
+    live = np.asarray(lance.dataset(path).to_table(columns=[], with_row_id=True)["_rowid"])
     loose = 0
     for documents, words in _parts(path / "_indices"):
         loose += int((~np.isin(np.asarray(documents["_rowid"]), live)).sum())
