@@ -57,7 +57,7 @@ def _gone(square: Square, uids: frozenset[str]) -> tuple[set[str], set[str]]:
     """The posts among `uids` that are not merely suppressed, and all posts and authors that events name for good."""
     events = store.dataset(square, "events").to_table()
     named, authors = event_states.named_for_good(events)
-    return (uids - _in_state(square, "suppressed")) | _in_state(square, "deleted") | named, authors
+    return _in_state(square, "deleted") | (set(uids) - _in_state(square, "suppressed")) | named, authors
 
 
 def _versions(square: Square, name: str, columns: list[str]) -> Iterator[pa.Table]:

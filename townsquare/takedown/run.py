@@ -139,7 +139,7 @@ def _entry(results: dict[str, object], uids: frozenset[str], targets: Targets) -
     """The ledger's content-free record: which posts and authors (ids), when, what was touched, who saw them."""
     fields = (
         "copies", "left", "versions", "posts_with_a_quotation_cut", "texts_searched", "runs_that_saw_them",
-        "models_that_saw_them", "sources_that_brought_them", "received_at", "applied_at", "latency_seconds",
+        "models_that_saw_them", "received_at", "applied_at", "latency_seconds",
     )  # fmt: skip
     return {field: results[field] for field in fields} | {
         "posts": list(targets.posts),
