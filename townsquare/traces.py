@@ -115,8 +115,9 @@ def telling(uids: Sequence[str], texts: Sequence[str | None]) -> Traces:
 
 def _stretch(text: str) -> str:
     """The longest part of a text without words and numbers that copies may mask or leave out."""
-    bare = _WORD.sub(lambda m: "\0" if any(sign in m[0] for sign in ("@", "://", "www.")) else m[0], text)
-    return max((part for run in bare.split("\0") for part in _NUMBER.split(run)), key=len)
+    if "@" in text or "://" in text or "www." in text:
+        text = _WORD.sub(lambda m: "\0" if "@" in m[0] or "://" in m[0] or "www." in m[0] else m[0], text)
+    return max((part for run in text.split("\0") for part in _NUMBER.split(run)), key=len)
 
 
 @dataclasses.dataclass(frozen=True)
