@@ -16,7 +16,7 @@ from townsquare.cli import app
 from townsquare.square import Square
 
 FLOW = [
-    "init", "grant", "town", "ingest", "takedown", "curate", "tokens", "train", "export", "index", "evaluate",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index", "evaluate",
     "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
 ]  # fmt: skip
 

@@ -10,7 +10,18 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from townsquare.cli_records import HERE, JsonOption, ReplaceOption, SquareOption, echo_json, grant_app, ledger_app
+from townsquare.cli_consent import consent_app
+from townsquare.cli_records import (
+    HERE,
+    JsonOption,
+    ReplaceOption,
+    SquareOption,
+    echo_json,
+    finish,
+    grant_app,
+    ledger_app,
+)
+from townsquare.cli_takedown import lookup, takedown_app
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import TownsquareError
 from townsquare.evaluate.config import EvaluateConfig
@@ -18,11 +29,9 @@ from townsquare.export.config import ExportConfig
 from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
 from townsquare.options import with_options
-from townsquare.receipts import Receipt
 from townsquare.report.config import ReportConfig
 from townsquare.serve.config import IndexConfig, ServeConfig
 from townsquare.square import Square, make_config
-from townsquare.takedown.config import TakedownConfig
 from townsquare.tokens.config import TokensConfig
 from townsquare.town.config import TownConfig
 from townsquare.train.config import TrainConfig
@@ -31,7 +40,7 @@ STOPPED_BY_HAND = 130
 
 
 FLOW = (
-    "init", "grant", "town", "ingest", "takedown", "curate", "tokens", "train", "export", "index", "evaluate",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index", "evaluate",
     "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
 )  # fmt: skip
 
@@ -67,21 +76,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-takedown_app = typer.Typer()
 fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
-
-
-def finish(square: Square, receipt: Receipt, as_json: bool) -> None:
-    """Record a receipt in the ledger and print it, for a person or for a program."""
-    from townsquare.ledger import Ledger
-    from townsquare.show import show_receipt
-
-    with Ledger.open(square) as ledger:
-        ledger.catch_up(square)
-    if as_json:
-        echo_json(receipt.to_json())
-    else:
-        show_receipt(receipt, Console())
 
 
 def add_stage(name: str, config: type, module: str, text: str) -> None:
@@ -115,6 +110,7 @@ add_stage(
     "Example: townsquare town --posts 20000",
 )
 app.add_typer(grant_app, name="grant")
+app.add_typer(consent_app, name="consent")
 
 
 @app.command()
@@ -140,46 +136,7 @@ def ingest(
 
 
 app.add_typer(takedown_app, name="takedown")
-
-
-@takedown_app.callback(invoke_without_command=True)
-@with_options(TakedownConfig)
-def takedown(
-    context: typer.Context, square: SquareOption = HERE, as_json: JsonOption = False, *, settings: Any
-) -> None:
-    """Take posts or authors out of every copy, scan every copy, and record the proof.
-
-    Without targets, the events that ingest brought are applied. It is not unlearning: models that
-    learned from a post keep traces until they are trained anew, and are named.
-
-    Examples: townsquare takedown --author @someone
-
-    townsquare takedown --post x:1626922779105759235
-
-    townsquare takedown prove
-    """
-    from townsquare.takedown.run import run
-
-    if context.invoked_subcommand is None:
-        place = Square.open(square)
-        finish(place, run(place, make_config(TakedownConfig, settings)), as_json)
-
-
-@takedown_app.command("prove")
-def takedown_prove(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
-    """Search every copy for every removed post again. Fails, naming the place, if any is found.
-
-    Example: townsquare takedown prove
-    """
-    from townsquare.show import show_results
-    from townsquare.takedown.run import prove
-
-    left = prove(Square.open(square))
-    if as_json:
-        echo_json({"left": left})
-    else:
-        show_results("takedown prove", {"removed posts left": left}, Console())
-
+app.command("lookup")(lookup)
 
 add_stage(
     "curate",

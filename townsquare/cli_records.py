@@ -12,6 +12,7 @@ from rich.console import Console
 
 from townsquare.consent.config import GrantConfig
 from townsquare.options import with_options
+from townsquare.receipts import Receipt
 from townsquare.square import Square, make_config
 
 grant_app = typer.Typer(no_args_is_help=True, help="Say who allows which posts, for what, until when.")
@@ -26,6 +27,19 @@ HERE = Path()
 def echo_json(value: Any) -> None:
     """Print a value as indented JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def finish(square: Square, receipt: Receipt, as_json: bool) -> None:
+    """Record a receipt in the ledger and print it, for a person or for a program."""
+    from townsquare.ledger import Ledger
+    from townsquare.show import show_receipt
+
+    with Ledger.open(square) as ledger:
+        ledger.catch_up(square)
+    if as_json:
+        echo_json(receipt.to_json())
+    else:
+        show_receipt(receipt, Console())
 
 
 @grant_app.command("add")
@@ -46,7 +60,7 @@ def grant_add(square: SquareOption = HERE, as_json: JsonOption = False, *, setti
         return
     for grant in added:
         typer.echo(f"Recorded grant {grant.id}: {grant.grantor} allows {grant.grantee} to {', '.join(grant.purposes)}.")
-        for warning in grants.warnings_for(grant.networks):
+        for warning in grants.warnings_for(grant):
             typer.echo(f"Know: {warning}")
 
 

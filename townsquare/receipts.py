@@ -141,6 +141,15 @@ def need(square: Square, stage: str, name: str | None = None) -> Receipt:
     return receipt
 
 
+def revise(square: Square, receipt: Receipt, **now: Any) -> None:
+    """Note beside a stage's results what a takedown left of its output (`results.revised`).
+
+    The fingerprint stays, since inputs and config do: no later stage is stale, for it was revised too.
+    """
+    revised = dataclasses.replace(receipt, results={**receipt.results, "revised": now})
+    write_json(receipt_path(square, receipt.stage, receipt.name), revised.to_json())
+
+
 def as_input(receipt: Receipt) -> Input:
     """A receipt as the input of a later stage."""
     return Input(f"{receipt.stage}-{receipt.name}" if receipt.name else receipt.stage, receipt.fingerprint)
@@ -169,19 +178,20 @@ def stage(
     config: Any,
     name: str | None = None,
     keep: bool = True,
+    alone: bool = True,
 ) -> Iterator[Work]:
     """Run a stage's body under the square's lock and write its receipt last.
 
     `name` tells apart several outputs of one stage (two runs, two sources). `config` is the stage's
     dataclass; its `seed`, if any, goes into the receipt. When a receipt with the same fingerprint
     exists, `work.done` holds it and the body must return at once. With `keep` false nothing is skipped
-    and no receipt is written: a dry run. Raises StaleError when a receipt with another fingerprint
+    and no receipt is written: a dry run. Stages that are not `alone` may run beside one another. Raises StaleError when a receipt with another fingerprint
     exists and the square was not opened with `replace`, LockedError, and StorageError.
     """
     settings = plain(config)
     fingerprint = fingerprint_of(stage, inputs, settings)
     holder = f"{stage} {name}" if name else stage
-    with disk_errors_explained(square.root), square.lock(holder):
+    with disk_errors_explained(square.root), square.lock(holder, alone=alone):
         before = read(square, stage, name) if keep else None
         if before is not None and before.fingerprint != fingerprint and not square.replace:
             raise StaleError(

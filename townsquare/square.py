@@ -148,15 +148,15 @@ class Square:
         return make_config(cls, values, place=f"[{section}] in {self.root / CONFIG_NAME}")
 
     @contextmanager
-    def lock(self, holder: str) -> Iterator[None]:
+    def lock(self, holder: str, *, alone: bool = True) -> Iterator[None]:
         """Keep every other writing command out of this square; `holder` is the name they are told.
 
-        The kernel drops the lock when the process ends, however it ends. Raises LockedError.
+        Commands that are not `alone` may run beside one another, and keep out those that are. The kernel drops the lock when the process ends, however it ends. Raises LockedError.
         """
         path = self.root / ".lock"
         with path.open("a+", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 who = file.read().strip() or "another command"

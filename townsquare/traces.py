@@ -1,41 +1,258 @@
-"""Searching copies for what posts said: many texts in many rows, in one pass over the rows."""
+"""Searching copies for what removed posts said, long after the words themselves are gone.
+
+A trace is what one post said, as two 64-bit hashes and a length: it can tell that a copy holds the text, and
+cannot give the text back (who guesses a whole text can check the guess, as with any hash). Texts are compared
+folded: of ASCII only letters and digits count, in one case; every other character counts as it is. So a
+copy is found whatever became of its spaces, quotation marks and line ends.
+
+All rows of a column are searched for all traces in one pass of numpy over the bytes: a polynomial hash modulo
+2**64 of every window of the bytes, whose beginnings are looked up in a table of bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Sequence
 
-import polars as pl
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-PREFIX_CHARACTERS = 24  # a first pass looks for beginnings only: a small automaton, and few rows are left
+HEAD = 16  # bytes of a folded text that are looked for first
+SHORTEST = 24  # characters; a shorter text is too often somebody else's too
+LEAST_BYTES = HEAD  # of the folded text, for the same reason; then all are found in one pass
+CHUNK_BYTES = 1 << 22
+BITS = 22  # of the table of beginnings: 4 million entries
 
+_FOLD = np.zeros(256, np.uint8)
+for _byte in (*range(ord("0"), ord("9") + 1), *range(ord("a"), ord("z") + 1), *range(0x80, 0x100)):
+    _FOLD[_byte] = _byte
+for _byte in range(ord("A"), ord("Z") + 1):
+    _FOLD[_byte] = _byte + 32
 
-def rows_holding(rows: Iterable[str | None], texts: Iterable[str]) -> list[bool]:
-    """For each row whether it holds any of the texts, whole, anywhere in it."""
-    column = pl.Series(rows, dtype=pl.String)
-    wanted = _wanted(texts)
-    if not wanted or column.null_count() == len(column):
-        return [False] * len(column)
-    likely = column.str.contains_any(_beginnings(wanted)).fill_null(False)
-    sure = pl.Series([False] * len(column), dtype=pl.Boolean)
-    found = column.filter(likely).str.contains_any(wanted)
-    return sure.scatter(likely.arg_true(), found).to_list() if len(found) else sure.to_list()
+# What copies may mask or leave out: addresses, links, mentions, and numbers that could be somebody's.
+_WORD = re.compile(r"\S+")
+_NUMBER = re.compile(r"\d(?:[ ().:/-]?\d){4,}")
 
-
-def texts_held(rows: Iterable[str | None], texts: Iterable[str]) -> set[str]:
-    """Those of the texts that stand whole, anywhere, in some row."""
-    column = pl.Series(rows, dtype=pl.String)
-    wanted = _wanted(texts)
-    if not wanted or column.null_count() == len(column):
-        return set()
-    likely = column.filter(column.str.contains_any(_beginnings(wanted)).fill_null(False))
-    if not len(likely):
-        return set()
-    return set(likely.str.extract_many(wanted, overlapping=True).explode().drop_nulls().to_list())
+BASE = np.uint64(0x9E3779B97F4A7C15)
+_INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
 
 
-def _wanted(texts: Iterable[str]) -> list[str]:
-    return sorted({text for text in texts if text})
+@dataclasses.dataclass(frozen=True)
+class Traces:
+    """Traces, row by row: whose (a uid, or empty), folded length in bytes, hash of the head and of the whole."""
+
+    uids: pa.Array
+    sizes: np.ndarray
+    heads: np.ndarray
+    wholes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def take(self, rows: np.ndarray) -> Traces:
+        """Some of the traces, by a mask or by numbers."""
+        chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return Traces(self.uids.take(pa.array(chosen)), self.sizes[chosen], self.heads[chosen], self.wholes[chosen])
+
+    @classmethod
+    def of(cls, texts: Iterable[str | None], uids: Sequence[str] | None = None) -> Traces:
+        """Traces of whole texts, whatever their length; a text without a letter or digit has none."""
+        said = list(texts)
+        names = pa.array(list(uids) if uids is not None else [""] * len(said), pa.string())
+        data, offsets, _ = _folded(pa.array(said, pa.large_string()))
+        sizes = np.diff(offsets)
+        rows = np.flatnonzero(sizes)
+        sums, inverse = _sums(data)
+        begins, sizes = offsets[:-1][rows], sizes[rows]
+        heads = (sums[begins + np.minimum(sizes, HEAD)] - sums[begins]) * inverse[begins]
+        wholes = (sums[begins + sizes] - sums[begins]) * inverse[begins]
+        return cls(names.take(pa.array(rows)), sizes, heads, wholes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Traces]) -> Traces:
+        """All traces of the parts, each once."""
+        if not parts:
+            return cls.of([])
+        uids = pa.concat_arrays([part.uids for part in parts])
+        columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("sizes", "heads", "wholes"))
+        table = pa.table(dict(zip(("uid", "size", "head", "whole"), (uids, *columns), strict=True)))
+        return cls.from_table(table.group_by(table.column_names).aggregate([]).sort_by("uid"))
+
+    def to_table(self) -> pa.Table:
+        """As columns uid, size, head, whole."""
+        return pa.table({"uid": self.uids, "size": self.sizes, "head": self.heads, "whole": self.wholes})
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Traces:
+        columns = [table[name].combine_chunks() for name in ("size", "head", "whole")]
+        uids = table["uid"].combine_chunks()
+        return cls(uids, *(np.asarray(column) for column in columns))
 
 
-def _beginnings(texts: list[str]) -> list[str]:
-    return sorted({text[:PREFIX_CHARACTERS] for text in texts})
+Texts = Sequence[str] | Traces
+"""What a search looks for: texts, or traces of texts that are gone."""
+
+
+def as_traces(texts: Texts) -> Traces:
+    return texts if isinstance(texts, Traces) else Traces.of(texts)
+
+
+def telling(uids: Sequence[str], texts: Sequence[str | None]) -> Traces:
+    """Traces of what each post said, as far as it tells the post apart: the whole text and, where copies may mask
+    or leave out parts of it, its longest stretch between those."""
+    names: list[str] = []
+    said: list[str] = []
+    for uid, text in zip(uids, texts, strict=True):
+        for part in dict.fromkeys((text or "", _stretch(text or ""))):
+            if len(part) >= SHORTEST:
+                names.append(uid)
+                said.append(part)
+    traces = Traces.of(said, names)
+    return traces.take(traces.sizes >= LEAST_BYTES)
+
+
+def _stretch(text: str) -> str:
+    """The longest part of a text without words and numbers that copies may mask or leave out."""
+    if "@" in text or "://" in text or "www." in text:
+        text = _WORD.sub(lambda m: "\0" if "@" in m[0] or "://" in m[0] or "www." in m[0] else m[0], text)
+    return max((part for run in text.split("\0") for part in _NUMBER.split(run)), key=len)
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where traces stand: row of the column, number of the trace, and the bytes (UTF-8) of the row's own text."""
+
+    rows: np.ndarray
+    traces: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+
+
+def places(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> Places:
+    """Every place in which a trace stands whole in a row."""
+    traces = as_traces(texts)
+    array = _large(column)
+    parts: list[tuple[np.ndarray, ...]] = []
+    if len(traces) and len(array):
+        data, offsets, kept = _folded(array)
+        for size in np.unique(np.minimum(traces.sizes, HEAD)).tolist():
+            chosen = np.flatnonzero(np.minimum(traces.sizes, HEAD) == size)
+            parts += [_in_rows(*found, offsets, traces.sizes) for found in _matches(data, traces, chosen, size)]
+        own = np.asarray(_offsets(array))
+    if not parts:
+        return Places(*(np.zeros(0, np.int64) for _ in range(4)))
+    rows, numbers, begins = (np.concatenate(column) for column in zip(*parts, strict=True))
+    first, last = kept[begins], kept[begins + traces.sizes[numbers] - 1]
+    return Places(rows, numbers, first - own[rows], last + 1 - own[rows])
+
+
+def rows_holding(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> np.ndarray:
+    """For each row (bool) whether any of the texts stands in it, whole."""
+    array = _large(column)
+    found = np.zeros(len(array), bool)
+    found[places(array, texts).rows] = True
+    return found
+
+
+def held(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> np.ndarray:
+    """For each trace (bool) whether it stands in any row, whole."""
+    traces = as_traces(texts)
+    found = np.zeros(len(traces), bool)
+    found[places(column, traces).traces] = True
+    return found
+
+
+def rows_naming(column: pa.ChunkedArray, uids: Collection[str]) -> np.ndarray:
+    """For each row (bool) of uids, or of lists of uids, whether it names any of `uids`."""
+    wanted = pa.array(sorted(uids), pa.string())
+    if not pa.types.is_list(column.type):
+        return np.asarray(pc.fill_null(pc.is_in(column, wanted), False))
+    found = np.zeros(len(column), bool)
+    lists = column.combine_chunks()
+    found[np.asarray(pc.list_parent_indices(lists).filter(pc.is_in(pc.list_flatten(lists), wanted)))] = True
+    return found
+
+
+def _large(column: Iterable[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.cast(pa.large_string()).combine_chunks()
+    array = column if isinstance(column, pa.Array) else pa.array(list(column), pa.large_string())
+    array = array if array.type == pa.large_string() else array.cast(pa.large_string())
+    return pc.fill_null(array, "") if array.null_count else array
+
+
+def _offsets(array: pa.Array) -> np.ndarray:
+    buffer = array.buffers()[1]
+    return np.frombuffer(buffer, np.int64)[array.offset : array.offset + len(array) + 1] if buffer else np.zeros(1)
+
+
+def _folded(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The bytes that count of all rows in a line; where each row begins in it; where each byte stood before."""
+    array = _large(array)
+    offsets = _offsets(array).astype(np.int64)
+    whole = array.buffers()[2]
+    raw = np.frombuffer(whole, np.uint8)[: offsets[-1]] if whole and len(whole) else np.zeros(0, np.uint8)
+    folded = _FOLD[raw]
+    if offsets[0]:
+        folded[: offsets[0]] = 0
+    counts = folded != 0
+    kept = np.flatnonzero(counts)
+    return folded[kept], np.searchsorted(kept, offsets), kept
+
+
+def _sums(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running sums of byte times power, so that a window's hash is a difference; and the inverse powers."""
+    powers = np.ones(len(data) + 1, np.uint64)
+    inverse = np.ones(len(data) + 1, np.uint64)
+    np.multiply.accumulate(np.full(len(data), BASE, np.uint64), out=powers[1:])
+    np.multiply.accumulate(np.full(len(data), _INVERSE, np.uint64), out=inverse[1:])
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(data.astype(np.uint64) * powers[:-1], out=sums[1:])
+    return sums, inverse
+
+
+def _matches(
+    data: np.ndarray, traces: Traces, chosen: np.ndarray, size: int
+) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """(numbers of traces, where each begins in the bytes), for those of the traces whose head has that size."""
+    order = chosen[np.argsort(traces.heads[chosen], kind="stable")]
+    heads = traces.heads[order]
+    bits = np.zeros(1 << BITS, bool)
+    bits[heads >> np.uint64(64 - BITS)] = True
+    longest = int(traces.sizes[chosen].max())
+    step = max(CHUNK_BYTES, 4 * longest)
+    sums, inverse = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+    powers: np.ndarray | None = None
+    for start in range(0, len(data) - size + 1, step):
+        part = data[start : start + step + longest - 1]
+        if powers is None:
+            powers = np.ones(len(part), np.uint64)
+            np.multiply.accumulate(np.full(len(part) - 1, BASE, np.uint64), out=powers[1:])
+            inverse = np.ones(len(part), np.uint64)
+            np.multiply.accumulate(np.full(len(part) - 1, _INVERSE, np.uint64), out=inverse[1:])
+        sums = np.zeros(len(part) + 1, np.uint64)
+        np.cumsum(part * powers[: len(part)], out=sums[1:])
+        windows = min(step, len(part) - size + 1)
+        hashes = (sums[size : size + windows] - sums[:windows]) * inverse[:windows]
+        at = np.flatnonzero(bits[hashes >> np.uint64(64 - BITS)])
+        low, high = np.searchsorted(heads, hashes[at], "left"), np.searchsorted(heads, hashes[at], "right")
+        times = high - low
+        at, low = np.repeat(at, times), np.repeat(low, times)
+        within = np.arange(len(low)) - np.repeat(np.cumsum(times) - times, times)
+        numbers = order[low + within]
+        ends = at + traces.sizes[numbers]
+        fits = ends <= len(part)
+        at, numbers, ends = at[fits], numbers[fits], ends[fits]
+        same = (sums[ends] - sums[at]) * inverse[at] == traces.wholes[numbers]
+        yield numbers[same], at[same] + start
+
+
+def _in_rows(
+    numbers: np.ndarray, begins: np.ndarray, offsets: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(row, trace, begin) of the matches that lie in one row."""
+    rows = np.searchsorted(offsets, begins, "right") - 1
+    inside = begins + sizes[numbers] <= offsets[rows + 1]
+    return rows[inside], numbers[inside], begins[inside]

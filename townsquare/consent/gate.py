@@ -19,6 +19,7 @@ from townsquare.consent.grants import ANY, Grant, grants_of, verified_entries
 from townsquare.consent.opt_outs import opt_outs
 from townsquare.consent.regions import Whereabouts, whereabouts
 from townsquare.errors import GrantError
+from townsquare.records import POSTS
 from townsquare.square import Square
 
 LEARNING = ("train", "tune")
@@ -31,6 +32,7 @@ COLUMNS = (
     "repost_of_author", "visibility", "withheld_countries", "withheld_copyright", "consent_intent", "state",
 )  # fmt: skip
 """The columns of the posts table that the gate reads."""
+POSTS_READ = pa.schema([POSTS.field(name) for name in COLUMNS])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -72,9 +72,7 @@ class _Case:
     def exclusions(self) -> list[Any]:
         """Those that by themselves take the post out, as the gate itself says."""
         table = pa.Table.from_pylist([dict(self.post)], schema=gate.POSTS_READ)
-        alone = (
-            (pair[0], dataclasses.replace(self.consent, exclusions=[pair])) for pair in self.consent.exclusions
-        )
+        alone = ((pair[0], dataclasses.replace(self.consent, exclusions=[pair])) for pair in self.consent.exclusions)
         return [e for e, consent in alone if gate.judgements(table, consent, self.purpose, self.at)["excluded"]]
 
 

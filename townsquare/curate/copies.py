@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from townsquare import receipts
 from townsquare.curate import tables
 from townsquare.square import Square, current_version, next_version, publish, write_json
+from townsquare.traces import Texts, Traces, as_traces, rows_holding, rows_naming
 
 PARTIAL = ".partial"
-TEXT_COLUMNS = {
-    "documents": ("text",), "conversations": ("turns",), "pairs": ("prompt", "chosen", "rejected"), "dropped": ()
-}  # fmt: skip
+TEXTS = {
+    "documents": ("text",),
+    "conversations": ("turns.list.element.text",),
+    "pairs": ("prompt.list.element.text", "chosen", "rejected"),
+    "dropped": (),
+}
+"""Where each table has words, as Parquet names its columns."""
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
@@ -24,10 +31,11 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     live = current_version(square.corpus)
     counts = dict.fromkeys(tables.SCHEMAS, 0)
     if live is not None:
-        for name in tables.SCHEMAS:
-            counts[name] = int(pc.sum(holding(tables.read(live, name), uids)).as_py() or 0)
+        held = {name: holding(_ids(live, name), uids) for name in tables.SCHEMAS}
+        counts = {name: int(rows.sum()) for name, rows in held.items()}
         if any(counts.values()):
-            live = _rewrite(square, live, uids)
+            live = _rewrite(square, live, held)
+        _revise(square, live)
     for old in square.corpus.glob("v[0-9]*"):
         if old != live:
             shutil.rmtree(old)
@@ -35,60 +43,92 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     return {f"corpus_{name}": count for name, count in counts.items()}
 
 
-def _rewrite(square: Square, live: Path, uids: frozenset[str]) -> Path:
+def _ids(folder: Path, name: str) -> pa.Table:
+    column = "uid" if "uid" in tables.SCHEMAS[name].names else "uids"
+    return pq.read_table(folder / f"{name}.parquet", columns=[column])
+
+
+def _rewrite(square: Square, live: Path, held: dict[str, np.ndarray]) -> Path:
     partial, version = square.corpus / PARTIAL, next_version(square.corpus)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     manifest = json.loads((live / "manifest.json").read_text(encoding="utf-8"))
-    for name in tables.SCHEMAS:
-        table = tables.read(live, name)
-        table = table.filter(pc.invert(holding(table, uids)))
-        tables.write(partial, name, table)
-        manifest["rows"][name] = len(table)
+    for name, rows in held.items():
+        if rows.any():
+            tables.write(partial, name, tables.read(live, name).filter(pa.array(~rows)))
+        else:
+            shutil.copyfile(live / f"{name}.parquet", partial / f"{name}.parquet")
+        manifest["rows"][name] = len(rows) - int(rows.sum())
     write_json(partial / "manifest.json", manifest)
     partial.rename(version)
     publish(version)
     return version
 
 
-def holding(table: pa.Table, uids: frozenset[str]) -> pa.ChunkedArray:
+def _revise(square: Square, live: Path) -> None:
+    """The receipt says what is there now, beside what curation made; also where a kill came between the two."""
+    receipt = receipts.read(square, "curate")
+    if receipt is None or receipt.results.get("revised", receipt.results).get("version") == live.name:
+        return
+    rows = json.loads((live / "manifest.json").read_text(encoding="utf-8"))["rows"]
+    receipts.revise(square, receipt, version=live.name, rows=rows, outputs={"corpus": receipts.sha256_of(live)})
+
+
+def holding(table: pa.Table, uids: frozenset[str]) -> np.ndarray:
     """True for the rows that hold any of `uids`."""
-    wanted = pa.array(sorted(uids), pa.string())
-    if "uid" in table.column_names:
-        return pc.is_in(table["uid"], wanted)
-    lists = table["uids"].combine_chunks()
-    parents = pc.list_parent_indices(lists).filter(pc.is_in(pc.list_flatten(lists), wanted))
-    return pc.is_in(pa.array(range(len(table)), pa.int64()), pc.unique(parents))
+    return rows_naming(table["uid" if "uid" in table.column_names else "uids"], uids)
 
 
-def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str, int]:
-    """Count rows, in every version on disk and in what a broken-off run left, that hold a post by uid or by text."""
+def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
+    """Count rows, in every version on disk and in what a broken-off run left, that hold a post by uid or by text.
+
+    Words in a Parquet file's dictionaries and statistics that no row has count too.
+    """
     counts = {f"corpus_{name}": 0 for name in tables.SCHEMAS}
     for folder in [*sorted(square.corpus.glob("v[0-9]*")), square.corpus / PARTIAL]:
         for name in tables.SCHEMAS:
-            if (folder / f"{name}.parquet").is_file():
-                counts[f"corpus_{name}"] += _hits(_opened(folder, name), name, uids, texts)
+            path = folder / f"{name}.parquet"
+            if path.is_file():
+                counts[f"corpus_{name}"] += _hits(path, name, uids, texts)
     return counts
 
 
-def _opened(folder: Path, name: str) -> pa.Table:
+def _hits(path: Path, name: str, uids: frozenset[str], texts: Texts) -> int:
+    traces = as_traces(texts)
     try:
-        return tables.read(folder, name)
+        file = pq.ParquetFile(path, read_dictionary=list(TEXTS[name]))
     except pa.ArrowInvalid:  # cut off while it was written: no reader can get at rows in it, and erase removes it
-        return tables.SCHEMAS[name].empty_table()
+        return 0
+    hits = int(rows_holding(_statistics(file), traces).sum())
+    for group in range(file.metadata.num_row_groups):  # one by one: Arrow reads nested dictionaries in one piece only
+        hits += _hits_in_group(file.read_row_group(group), name, uids, traces)
+    return hits
 
 
-def _hits(table: pa.Table, name: str, uids: frozenset[str], texts: Sequence[str]) -> int:
-    by_uid = pa.array(holding(table, uids)) if len(table) else pa.array([], pa.bool_())
-    if not texts or not TEXT_COLUMNS[name]:
-        return int(pc.sum(by_uid).as_py() or 0)
-    said = zip(*(_said(table[column]) for column in TEXT_COLUMNS[name]), strict=True)
-    return sum(
-        bool(hit) or any(text in part for text in texts for part in parts)
-        for hit, parts in zip(by_uid.to_pylist(), said, strict=True)
+def _hits_in_group(table: pa.Table, name: str, uids: frozenset[str], traces: Traces) -> int:
+    rows, loose = holding(table, uids), 0
+    for column in TEXTS[name] if len(traces) else ():
+        words, owners = _words(table[column.split(".")[0]].combine_chunks())
+        held = rows_holding(words.dictionary, traces)
+        used = np.asarray(words.indices)
+        rows[owners[held[used]]] = True
+        loose += int(held.sum()) - len(np.unique(used[held[used]]))
+    return int(rows.sum()) + loose
+
+
+def _statistics(file: pq.ParquetFile) -> list[str]:
+    """The least and greatest texts that the file notes of its columns."""
+    meta = file.metadata
+    noted = (
+        meta.row_group(group).column(column).statistics
+        for group in range(meta.num_row_groups)
+        for column in range(meta.num_columns)
     )
+    return [text for s in noted if s is not None and s.has_min_max for text in (s.min, s.max) if isinstance(text, str)]
 
 
-def _said(column: pa.ChunkedArray) -> Iterator[str]:
-    for value in column.to_pylist():
-        yield value if isinstance(value, str) else "\n".join(turn["text"] for turn in value)
+def _words(column: pa.Array) -> tuple[pa.DictionaryArray, np.ndarray]:
+    """A column's texts as a dictionary, and for each text the row that it belongs to."""
+    if pa.types.is_list(column.type):
+        return column.flatten().field("text"), np.asarray(pc.list_parent_indices(column))
+    return column, np.arange(len(column))

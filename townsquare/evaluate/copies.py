@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from townsquare.evaluate.replies import encoded
 from townsquare.square import Square, write_atomically
+from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
 
 KEPT = "answers.parquet"
 
@@ -23,25 +24,24 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
             continue
         table = pq.read_table(path)
         holding = _holding(table, uids)
-        if any(holding):
-            write_atomically(path, encoded(table.filter(pa.array([not held for held in holding]))))
-            removed += sum(holding)
+        if holding.any():
+            write_atomically(path, encoded(table.filter(pa.array(~holding))))
+            removed += int(holding.sum())
     return {"evaluations": removed}
 
 
-def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str, int]:
+def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
     """Count answers that cite or repeat one of the posts, and files that cannot be read but hold one."""
-    hits = 0
+    hits, traces = 0, as_traces(texts)
     for path in _files(square):
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid:  # broken off while it was written
-            data = path.read_bytes()
-            hits += any(part.encode() in data for part in [*uids, *texts])
+            data = path.read_bytes().decode("utf-8", "replace")
+            hits += any(uid in data for uid in uids) or bool(rows_holding([data], traces).any())
             continue
-        by_uid = _holding(table, uids)
-        said = zip(by_uid, table["question"].to_pylist(), table["answer"].to_pylist(), strict=True)
-        hits += sum(held or any(text in q or text in a for text in texts) for held, q, a in said)
+        said = rows_holding(table["question"], traces) | rows_holding(table["answer"], traces)
+        hits += int((_holding(table, uids) | said).sum())
     return {"evaluations": hits}
 
 
@@ -49,6 +49,5 @@ def _files(square: Square) -> list[Path]:
     return sorted(path for path in square.evaluations.rglob("*") if path.is_file())
 
 
-def _holding(table: pa.Table, uids: frozenset[str]) -> list[bool]:
-    rows = zip(table["cited"].to_pylist(), table["holds"].to_pylist(), strict=True)
-    return [not uids.isdisjoint(cited) or not uids.isdisjoint(holds) for cited, holds in rows]
+def _holding(table: pa.Table, uids: frozenset[str]) -> np.ndarray:
+    return rows_naming(table["cited"], uids) | rows_naming(table["holds"], uids)

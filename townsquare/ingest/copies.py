@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import reduce
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.ingest import events as event_states
 from townsquare.ingest import held_back, store
 from townsquare.square import Square
+from townsquare.traces import Texts, Traces, as_traces, rows_holding
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     """Remove the posts' content for good. Suppressed posts keep theirs, unread, until they are freed or deleted."""
     if not store.path(square, "posts").is_dir():
         return {"posts": 0, "quarantine": 0}
-    states = store.dataset(square, "posts").to_table(columns=["uid", "state"])
-    emptied = pc.and_(pc.equal(states["state"], "deleted"), pc.is_in(states["uid"], _array(uids)))
+    deleted = _in_state(square, "deleted")
     emptied_quarantine = held_back.blank(square, *_gone(square, uids))
     store.purge(square)
-    return {"posts": int(pc.sum(emptied).as_py() or 0), "quarantine": emptied_quarantine}
+    return {"posts": len(deleted & uids), "quarantine": emptied_quarantine}
 
 
-def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str, int]:
+def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
     """Count rows, in every version of the tables, that still hold content of the posts."""
     if not store.path(square, "posts").is_dir():
         return {"posts": 0, "quarantine": 0}
-    wanted, said = _array(uids), pa.array(list(texts), pa.string())
-    uids_gone, authors_gone = _gone(square, uids)
+    wanted, traces = _array(uids), as_traces(texts)
+    gone = _gone(square, uids)
     return {
         "posts": sum(
-            _in_posts(table, wanted, said) for table in _versions(square, "posts", ["uid", "state", "text", "text_raw"])
+            _in_posts(table, wanted, traces)
+            for table in _versions(square, "posts", ["uid", "state", *store.CONTENT_COLUMNS])
         ),
         "quarantine": sum(
-            by_id or by_text
+            int((held_back.holds(table, *gone) | held_back.holds_text(table, traces)).sum())
             for table in _versions(square, "quarantine", list(held_back.READS))
-            for by_id, by_text in zip(
-                held_back.holds(table, uids_gone, authors_gone), held_back.holds_text(table, texts), strict=True
-            )
         ),
     }
 
@@ -48,25 +48,29 @@ def _array(uids: frozenset[str]) -> pa.Array:
     return pa.array(sorted(uids), pa.string())
 
 
+def _in_state(square: Square, state: str) -> set[str]:
+    posts = store.dataset(square, "posts").to_table(columns=["uid"], filter=f"state = '{state}'")
+    return set(posts["uid"].to_pylist())
+
+
 def _gone(square: Square, uids: frozenset[str]) -> tuple[set[str], set[str]]:
     """The posts among `uids` that are not merely suppressed, and all posts and authors that events name for good."""
-    posts = store.dataset(square, "posts").to_table(columns=["uid", *event_states.READS[1:], "state"])
     events = store.dataset(square, "events").to_table()
-    suppressed = set(posts.filter(pc.equal(posts["state"], "suppressed"))["uid"].to_pylist())
-    named, authors = event_states.gone(events, event_states.states(posts, events))
-    return (set(uids) - suppressed) | named, authors
+    named, authors = event_states.named_for_good(events)
+    return _in_state(square, "deleted") | (set(uids) - _in_state(square, "suppressed")) | named, authors
 
 
-def _versions(square: Square, name: str, columns: list[str]) -> list[pa.Table]:
-    newest = store.dataset(square, name)
-    numbers = [version["version"] for version in newest.versions()]
-    return [lance.dataset(store.path(square, name), version=n).to_table(columns=columns) for n in numbers]
+def _versions(square: Square, name: str, columns: list[str]) -> Iterator[pa.Table]:
+    for version in store.dataset(square, name).versions():
+        yield lance.dataset(store.path(square, name), version=version["version"]).to_table(columns=columns)
 
 
-def _in_posts(table: pa.Table, wanted: pa.Array, texts: pa.Array) -> int:
+def _in_posts(table: pa.Table, wanted: pa.Array, traces: Traces) -> int:
     # A suppressed post keeps its text by design; its reversal brings it back without another ingest.
     table = table.filter(pc.not_equal(table["state"], "suppressed"))
-    has_text = pc.or_(pc.is_valid(table["text"]), pc.is_valid(table["text_raw"]))
-    by_uid = pc.and_(pc.is_in(table["uid"], wanted), has_text)
-    by_text = pc.or_(*(pc.is_in(pc.fill_null(table[name], ""), texts) for name in ("text", "text_raw")))
-    return int(pc.sum(pc.or_(by_uid, by_text)).as_py() or 0)
+    has_content = reduce(pc.or_, (pc.is_valid(table[name]) for name in store.CONTENT_COLUMNS))
+    by_uid = np.asarray(pc.and_(pc.is_in(table["uid"], wanted), has_content))
+    by_text = rows_holding(table["text"], traces)
+    other = np.flatnonzero(np.asarray(pc.fill_null(pc.not_equal(table["text"], table["text_raw"]), True)))
+    by_text[other] |= rows_holding(table["text_raw"].take(pa.array(other)), traces)
+    return int((by_uid | by_text).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from townsquare.ingest import held_back, store
+from townsquare.ingest import held_back, removed, store
 from townsquare.records import POSTS
 from townsquare.square import Square
 
@@ -129,15 +129,29 @@ def apply(square: Square) -> dict[str, int]:
         store.mark_purge(square)
     for part in changed.iter_slices(CHUNK):
         rows = posts.take(part["offset"].to_list()).cast(POSTS)
+        removed.remember(square, leaving(rows, wanted))
         store.upsert(square, "posts", with_states(rows, wanted))
+    removed.cut_quotes(square)
     held_back.blank(square, *gone(events, wanted))
     return dict(changed.group_by("wanted").len().sort("wanted").iter_rows())
 
 
+def leaving(posts: pa.Table, wanted: pl.DataFrame) -> pa.Table:
+    """Those of the posts that are to be emptied."""
+    deleted = wanted.filter(pl.col("wanted") == "deleted")["uid"].to_arrow()
+    return posts.filter(pa.compute.is_in(posts["uid"], deleted.cast(pa.string())))
+
+
 def gone(events: pa.Table, wanted: pl.DataFrame) -> tuple[set[str], set[str]]:
     """Uids and authors whose content must be in no table: deleted posts, and what events name for good, here or not."""
+    uids, authors = named_for_good(events)
+    return uids | set(wanted.filter(pl.col("wanted") == "deleted")["uid"]), authors
+
+
+def named_for_good(events: pa.Table) -> tuple[set[str], set[str]]:
+    """Uids and authors that permanent events name."""
     uids, authors = (
         set(holding(events, column).filter(pl.col("state") == "deleted")["target"])
         for column in ("target_uid", "target_author")
     )
-    return uids | set(wanted.filter(pl.col("wanted") == "deleted")["uid"]), authors
+    return uids, authors

@@ -54,7 +54,9 @@ def run(square: Square, config: IngestConfig) -> Receipt:
     name = config.name or f"{NOT_IN_NAMES.sub('-', config.paths[0].resolve().stem)[:60]}-{together[:8]}"
     settings = dataclasses.replace(config, paths=tuple(Path(digest.name) for digest in digests), name=name)
     with (
-        receipts.stage(square, "ingest", inputs=digests, config=settings, name=name, keep=not config.dry_run) as work,
+        receipts.stage(
+            square, "ingest", inputs=digests, config=settings, name=name, keep=not config.dry_run, alone=False
+        ) as work,
         ExitStack() as open_files,
     ):
         if work.done:

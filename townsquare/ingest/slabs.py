@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.ingest import events as event_states
-from townsquare.ingest import named_by_handle, store
+from townsquare.ingest import named_by_handle, removed, store
 from townsquare.ingest.merging import merged
 from townsquare.ingest.rows import Item
 from townsquare.records import EVENTS, POSTS, QUARANTINE
@@ -93,7 +93,9 @@ def _in_state(square: Square, posts: pa.Table, coming: pa.Table, events: pa.Tabl
     others = others.filter(pc.is_in(others["uid"], missing))
     others = others.filter(pc.invert(pc.is_in(others["uid"], posts["uid"].combine_chunks())))
     known = pa.concat_tables([others, posts.select(columns)])
-    in_state = event_states.with_states(posts, event_states.states(known, events))
+    wanted = event_states.states(known, events)
+    removed.remember(square, event_states.leaving(posts, wanted))
+    in_state = event_states.with_states(posts, wanted)
     if pc.any(pc.equal(in_state["state"], "deleted")).as_py():
         store.mark_purge(square)  # the post may stand in the table with its content until now
     return in_state

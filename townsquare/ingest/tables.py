@@ -14,9 +14,10 @@ from townsquare.consent import declarations, gate, opt_outs
 from townsquare.consent.gate import Consent
 from townsquare.errors import StaleError
 from townsquare.ingest import events as event_states
-from townsquare.ingest import held_back, store
+from townsquare.ingest import held_back, removed, store
 from townsquare.receipts import Input
 from townsquare.square import Square
+from townsquare.traces import Texts, Traces, held, telling
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -85,11 +86,43 @@ def apply_events(square: Square) -> dict[str, int]:
     return event_states.apply(square)
 
 
-def uids_held_back(square: Square) -> frozenset[str]:
-    """Every post that the stored events hold back or delete, applied to the table already or not yet."""
-    posts = posts_dataset(square).to_table(columns=list(event_states.READS))
-    wanted = event_states.states(posts, read_events(square))
-    return frozenset(wanted.filter(wanted["wanted"] != "live")["uid"])
+def removed_uids(square: Square) -> frozenset[str]:
+    """Every post that no copy may hold now: its state in the posts table is not live."""
+    gone = posts_dataset(square).to_table(columns=["uid"], filter="state <> 'live'")
+    return frozenset(gone["uid"].to_pylist())
+
+
+def sources_of_removed(square: Square) -> dict[str, int]:
+    """How many of those posts each ingest brought. Its files, which lie elsewhere, hold them still."""
+    gone = posts_dataset(square).to_table(columns=["source_id"], filter="state <> 'live'")
+    counts = gone["source_id"].value_counts().to_pylist()
+    return dict(sorted((row["values"], row["counts"]) for row in counts))
+
+
+def traces_of_removed(square: Square) -> Traces:
+    """What posts that no copy may hold said: of deleted posts as remembered, of suppressed ones as they stand.
+
+    Left out is what a live post also says. That may rightly stand in a copy, so it proves nothing.
+    """
+    says = list(removed.SAYS)
+    kept = posts_dataset(square).to_table(columns=["uid", *says], filter="state = 'suppressed'")
+    parts = [telling(kept["uid"].to_pylist(), kept[name].to_pylist()) for name in says]
+    traces = Traces.joined([removed.remembered(square), *parts])
+    if not len(traces):
+        return traces
+    live = posts_dataset(square).to_table(columns=says, filter="state = 'live'")
+    other = live.filter(pc.fill_null(pc.not_equal(live["text"], live["text_raw"]), True))
+    return traces.take(~(held(live["text"], traces) | held(other["text_raw"], traces)))
+
+
+def quotes_cut(square: Square) -> frozenset[str]:
+    """Live posts from which the words of a deleted post were cut; copies elsewhere may still hold those words."""
+    return removed.quotes_cut(square)
+
+
+def forget_cut(square: Square) -> None:
+    """Tell that no copy elsewhere holds words that were cut."""
+    removed.forget_cut(square)
 
 
 def events_against(square: Square, kinds: Mapping[str, str]) -> list[str]:
@@ -108,6 +141,6 @@ def events_against(square: Square, kinds: Mapping[str, str]) -> list[str]:
     )
 
 
-def blank_quarantined(square: Square, texts: Sequence[str]) -> int:
+def blank_quarantined(square: Square, texts: Texts) -> int:
     """Empty the quarantined inputs that hold one of the texts; returns how many rows were."""
     return held_back.blank_texts(square, texts)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
 
 from townsquare import receipts
 from townsquare.square import Square
+from townsquare.traces import Texts, held
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
@@ -21,14 +21,13 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     return {"report": named}
 
 
-def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str, int]:
+def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
     """Count the posts that the page names, or whose text stands in it, as a reader would see it."""
     hits = 0
     for path in [square.report, *square.root.glob(f".{square.report.name}.*")]:
         if path.is_file():
             shown = html.unescape(path.read_text(encoding="utf-8", errors="replace"))
-            flat = " ".join(shown.split())
-            hits += len(_named(shown) & uids) + sum(" ".join(text.split()) in flat for text in texts)
+            hits += len(_named(shown) & uids) + int(held([shown], texts).sum())
     return {"report": hits}
 
 

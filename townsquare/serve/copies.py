@@ -7,14 +7,20 @@ hanging on it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from townsquare import receipts
 from townsquare.serve import index
 from townsquare.square import Square
+from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
+
+if TYPE_CHECKING:
+    from lance import LanceDataset
 
 CHUNK = 5_000
 
@@ -25,31 +31,79 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     if not index.path(square).is_dir():
         return {"index": 0}
     table = index.dataset(square)
-    before, ordered = table.count_rows(), sorted(uids)
-    for start in range(0, len(ordered), CHUNK):
-        table.delete(f"uid IN ({index.quoted(ordered[start : start + CHUNK])})")
+    here = table.to_table(columns=["uid"])["uid"]
+    held = here.filter(pa.array(rows_naming(here, uids))).to_pylist()
+    for start in range(0, len(held), CHUNK):
+        table.delete(f"uid IN ({index.quoted(held[start : start + CHUNK])})")
         table = index.dataset(square)
-    removed = before - table.count_rows()
-    # Also where nothing was removed now: a run that was killed may have deleted rows and not yet their bytes.
-    table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
-    index.add_search(index.dataset(square))
-    return {"index": removed}
+    # A run that was killed may have deleted rows and not yet their bytes, or their words in the dictionary.
+    if held or not _settled(table):
+        table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+        table = index.dataset(square)
+        if not table.count_rows():  # there is nothing to build anew from, and the old dictionary must go all the same
+            for name in [described.name for described in table.describe_indices()]:
+                table.drop_index(name)
+        index.add_search(index.dataset(square))
+    _revise(square)
+    return {"index": len(held)}
 
 
-def find(square: Square, uids: frozenset[str], texts: Sequence[str]) -> dict[str, int]:
-    """Count rows, in every version of every table in the index's folder, of those posts or with those texts."""
-    return {
-        "index": sum(_in_table(path, uids, texts) for path in sorted(square.index.rglob("*.lance")) if path.is_dir())
-    }
+def _settled(table: LanceDataset) -> bool:
+    """One version, no deleted row, and a dictionary of these rows."""
+    whole = all(fragment.deletion_file() is None for fragment in table.get_fragments())
+    return len(table.versions()) == 1 and whole and not _loose_words(Path(table.uri))
 
 
-def _in_table(path: Path, uids: frozenset[str], texts: Sequence[str]) -> int:
+def _revise(square: Square) -> None:
+    """The receipt says what is there now, beside what the stage made; also where a kill came between the two."""
+    receipt = receipts.read(square, "index")
+    table = index.dataset(square)
+    if receipt is None or receipt.results.get("revised", {}).get("kept", receipt.counts["kept"]) == table.count_rows():
+        return
+    receipts.revise(square, receipt, kept=table.count_rows())
+
+
+def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
+    """Count rows, in every version of every table in the index's folder, of those posts or with those texts; and
+    what the dictionaries of the full-text indexes on disk hold beyond the live rows."""
+    counts = {"index": 0, "index_dictionary": 0}
+    for path in sorted(square.index.rglob("*.lance")):
+        if path.is_dir():
+            counts["index"] += _rows(path, uids, texts)
+            counts["index_dictionary"] += _loose_words(path)
+    return counts
+
+
+def _rows(path: Path, uids: frozenset[str], texts: Texts) -> int:
     import lance
 
-    wanted, hits = pa.array(sorted(uids), pa.string()), 0
+    traces, hits = as_traces(texts), 0
     for version in lance.dataset(path).versions():
         table = lance.dataset(path, version=version["version"]).to_table(columns=["uid", "text"])
-        by_uid = pc.is_in(table["uid"], wanted).to_pylist()
-        said = table["text"].to_pylist()
-        hits += sum(hit or any(text in own for text in texts) for hit, own in zip(by_uid, said, strict=True))
+        hits += int((rows_naming(table["uid"], uids) | rows_holding(table["text"], traces)).sum())
     return hits
+
+
+def _loose_words(path: Path) -> int:
+    """Entries of the full-text indexes on disk that no live row accounts for: documents that are no row, and words
+    that are in no document. A word is told by its list of documents, for the dictionary itself is compressed."""
+    import lance
+
+    live = np.asarray(lance.dataset(path).to_table(columns=[], with_row_id=True)["_rowid"])
+    loose = 0
+    for documents, words in _parts(path / "_indices"):
+        loose += int((~np.isin(np.asarray(documents["_rowid"]), live)).sum())
+        loose += int((np.asarray(words["_length"]) == 0).sum())
+    return loose
+
+
+def _parts(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """For each part of each index: its documents (_rowid), and its words (_length: how many documents each is in)."""
+    from lance.file import LanceFileReader
+
+    for path in sorted(folder.glob("*/*docs.lance")):
+        lists = path.with_name(path.name.replace("docs", "invert"))
+        yield (
+            LanceFileReader(str(path)).read_all().to_table(),
+            LanceFileReader(str(lists), columns=["_length"]).read_all().to_table(),
+        )

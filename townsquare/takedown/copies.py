@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
+from typing import Any
 
 from townsquare.progress import progress
 from townsquare.square import Square
+from townsquare.takedown import files
+from townsquare.traces import Texts
 
 HOLDERS = ("ingest", "curate", "tokens", "evaluate", "serve", "report")
 """Parts with a `copies` module that offers erase(square, uids) and find(square, uids, texts)."""
 
 Counts = dict[str, int]
+NONE: frozenset[str] = frozenset()
 
 
-def erase_everywhere(square: Square, uids: frozenset[str]) -> Counts:
-    """Remove posts from every copy, raw table first; returns rows or places removed by copy."""
-    return _each("Erasing", lambda module: module.erase(square, uids))
+def erase_everywhere(square: Square, uids: frozenset[str], cut: frozenset[str] = NONE) -> Counts:
+    """Remove posts from every copy, raw table first; returns rows or places removed by copy.
+
+    Of the posts in `cut`, whose own words stay in the raw table, the copies elsewhere go.
+    """
+    return _each("Erasing", lambda module, mine: module.erase(square, mine), uids, cut)
 
 
-def find_everywhere(square: Square, uids: frozenset[str], texts: Sequence[str]) -> Counts:
+def find_everywhere(square: Square, uids: frozenset[str], texts: Texts, cut: frozenset[str] = NONE) -> Counts:
     """Open every copy and count what is left of posts, by uid or by text."""
-    return _each("Searching every copy", lambda module: module.find(square, uids, texts))
+    found = _each("Searching every copy", lambda module, mine: module.find(square, mine, texts), uids, cut)
+    return found | files.find(square, texts)
 
 
-def _each(label: str, work: Callable[..., Counts]) -> Counts:
+def _each(
+    label: str, work: Callable[[Any, frozenset[str]], Counts], uids: frozenset[str], cut: frozenset[str]
+) -> Counts:
     counts: Counts = {}
     with progress(label, len(HOLDERS), "parts") as bar:
         for part in HOLDERS:
             module = importlib.import_module(f"townsquare.{part}.copies")
-            counts.update(work(module))
+            counts.update(work(module, uids if part == "ingest" else uids | cut))
             bar.advance(1, note=part)
     return counts
 
 
 def seen_by_runs(square: Square, uids: frozenset[str]) -> Counts:
     """For each training run, how many of the posts its weights have seen. These stay; they are named."""
-    if not any(square.runs.glob("*/")):  # without runs there is no need to load torch, which takes seconds
-        return {}
     from townsquare.train.copies import saw
 
-    return saw(square, uids)
+    return {run: count for run, count in saw(square, uids).items() if count}
+
+
+def models_of_runs(square: Square, runs: Counts) -> Counts:
+    """The exported models among those runs' offspring, each with the number of posts that its weights have seen."""
+    found: Counts = {}
+    for path in sorted(square.models.glob("*/export.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))["run"]
+        if runs.get(run):
+            found[path.parent.name] = runs[run]
+    return found

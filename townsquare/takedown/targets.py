@@ -1,4 +1,4 @@
-"""What a person named, as posts and authors; and which posts, with which texts, the stored events reach."""
+"""What a person named, as posts and authors, and as the events that take them down."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from townsquare import records
 from townsquare.errors import InputError, StaleError
 from townsquare.ingest import tables
+from townsquare.ledger import Ledger
 from townsquare.records import NETWORKS, author_key
 from townsquare.square import Square
 from townsquare.takedown.config import TakedownConfig
-from townsquare.traces import texts_held
-
-REMOVED_STATES = ("deleted", "tombstone", "suppressed")
-SHORTEST_TEXT = 24  # characters; a shorter text is too often somebody else's too
 
 Handles = Mapping[str, str]
 """Hash of a handle to the author who had it when a takedown named them by it: their posts no longer say."""
@@ -42,20 +38,22 @@ class Targets:
         return posts | dict.fromkeys(self.authors, config.kind or "author_delete")
 
 
-def resolve(square: Square, config: TakedownConfig, remembered: Handles) -> Targets:
+def resolve(square: Square, config: TakedownConfig) -> Targets:
     """Turn uids, author keys and @handles into targets. Raises InputError naming what is neither.
 
     In a list a name is an author when posts of that author are here, else a post.
     """
-    here = _Authors(square)
-    posts, names = list(config.post), list(config.author)
-    for name in _lines(config.list):
-        (names if name.startswith("@") or name in here.keys else posts).append(name)
+    posts, names, listed = list(config.post), list(config.author), _lines(config.list)
+    handles_named = any(name.startswith("@") for name in (*names, *listed))
+    here = Authors(square) if listed or handles_named else None
+    for name in listed:
+        (names if name.startswith("@") or (here and name in here.keys) else posts).append(name)
     for uid in posts:
         _check(uid, config.list)
     authors, handles = [], []
+    remembered = remembered_handles(square) if handles_named else {}
     for name in names:
-        if name.startswith("@"):
+        if here is not None and name.startswith("@"):
             authors.append(here.by_handle(name, remembered))
             handles.append((handle_hash(name), authors[-1]))
         else:
@@ -68,27 +66,32 @@ def handle_hash(handle: str) -> str:
     return hashlib.sha256(handle.removeprefix("@").casefold().encode()).hexdigest()
 
 
-class _Authors:
+class Authors:
     """The authors of the posts here, by key and by the handles that they have now."""
 
     def __init__(self, square: Square) -> None:
         columns = ["network", "author_id", "author_handle"]
         try:
-            table = tables.read_posts(square, columns=columns).group_by(columns).aggregate([])
+            table = tables.posts_dataset(square).to_table(columns=columns).group_by(columns).aggregate([])
         except StaleError:  # a takedown may come before the first post
             table = records.POSTS.empty_table().select(columns)
         self.keys: set[str] = set()
         self._by_handle: dict[str, set[str]] = defaultdict(set)
-        for row in table.to_pylist():
-            if row["author_id"]:
-                key = author_key(row["network"], row["author_id"])
+        for network, author, handle in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            if author:
+                key = author_key(network, author)
                 self.keys.add(key)
-                self._by_handle[(row["author_handle"] or "").casefold()].add(key)
+                self._by_handle[(handle or "").casefold()].add(key)
+
+    def known_as(self, handle: str, remembered: Handles) -> list[str]:
+        """Authors who have the handle now, or else the one whom an earlier takedown named by it."""
+        found = sorted(self._by_handle.get(handle.removeprefix("@").casefold(), ()))
+        known = remembered.get(handle_hash(handle))
+        return found or ([known] if known else [])
 
     def by_handle(self, handle: str, remembered: Handles) -> str:
-        found = sorted(self._by_handle.get(handle.removeprefix("@").casefold(), ()))
-        if not found and handle_hash(handle) in remembered:
-            return remembered[handle_hash(handle)]
+        """The one author that has the handle. Raises InputError where there are several or none."""
+        found = self.known_as(handle, remembered)
         if len(found) > 1:
             raise InputError(
                 f"several authors have the handle {handle}: {', '.join(found)}",
@@ -100,6 +103,12 @@ class _Authors:
                 remedy="Name the author by id, as x:2244994945: then it holds for posts that come later too.",
             )
         return found[0]
+
+
+def remembered_handles(square: Square) -> dict[str, str]:
+    """Authors by the hash of the handle that an earlier takedown named them by, the latest last."""
+    with Ledger.open(square) as ledger:
+        return {k: v for entry in ledger.entries("takedown_asked") for k, v in entry.body["handles"].items()}
 
 
 def _lines(path: Path | None) -> list[str]:
@@ -119,31 +128,6 @@ def _check(name: str, path: Path | None) -> str:
             remedy="Write a post as x:1626922779105759235, an author as x:2244994945 or @handle.",
         )
     return name
-
-
-def removed_uids(square: Square) -> frozenset[str]:
-    """Every post that no copy may hold now: its state in the posts table is not live."""
-    states = tables.read_posts(square, columns=["uid", "state"])
-    gone = states.filter(pc.is_in(states["state"], pa.array(REMOVED_STATES)))
-    return frozenset(gone["uid"].to_pylist())
-
-
-def texts_only_of(square: Square, uids: frozenset[str], shortest: int = SHORTEST_TEXT) -> list[str]:
-    """Texts of those posts that a search can tell apart: long enough, and in no post that stays.
-
-    A text that somebody else also wrote may rightly stand in a copy, so it proves nothing. Both the
-    text as received and the clean one count: copies hold either.
-    """
-    posts = tables.read_posts(square, columns=["uid", "text", "text_raw"])
-    leaving = pc.is_in(posts["uid"], pa.array(sorted(uids), pa.string()))
-    going, kept = posts.filter(leaving), posts.filter(pc.invert(leaving))
-    mine = {text for text in _texts(going) if text and len(text) >= shortest}
-    return sorted(mine - texts_held(_texts(kept), mine))
-
-
-def _texts(posts: pa.Table) -> list[str | None]:
-    said: list[str | None] = posts["text"].to_pylist()
-    return said + [raw for raw, text in zip(posts["text_raw"].to_pylist(), said, strict=True) if raw != text]
 
 
 def event_rows(targets: Targets, config: TakedownConfig, source: str, at: dt.datetime) -> pa.Table:

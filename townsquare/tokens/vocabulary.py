@@ -105,10 +105,20 @@ def _added(folder: Path) -> list[dict[str, Any]]:
     return list(record["added_tokens"])
 
 
-def token_lengths(folder: Path) -> list[int]:
-    """UTF-8 bytes that each id stands for; 0 for special tokens."""
+_PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_OTHERS = tuple(byte for byte in range(0x100) if byte not in _PRINTED)
+_BYTE_OF = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + i): byte for i, byte in enumerate(_OTHERS)}
+"""The byte-level alphabet: every byte is one character."""
+
+
+def token_bytes(folder: Path) -> list[bytes]:
+    """The UTF-8 bytes that each id stands for; none for special tokens."""
     tokenizer = load(folder)
     special = {token["id"] for token in _added(folder)}
-    count = size_of(folder)
-    # In the byte-level alphabet every byte is one character.
-    return [0 if i in special else len(tokenizer.id_to_token(i) or "") for i in range(count)]
+    texts = [None if i in special else tokenizer.id_to_token(i) for i in range(size_of(folder))]
+    return [bytes(_BYTE_OF[character] for character in text or "") for text in texts]
+
+
+def token_lengths(folder: Path) -> list[int]:
+    """UTF-8 bytes that each id stands for; 0 for special tokens."""
+    return [len(token) for token in token_bytes(folder)]
