@@ -16,8 +16,8 @@ from townsquare.cli import app
 from townsquare.square import Square
 
 FLOW = [
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index", "evaluate",
-    "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
+    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
 ]  # fmt: skip
 
 

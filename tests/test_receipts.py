@@ -135,7 +135,7 @@ def test_a_stage_that_fails_leaves_no_receipt_and_no_lock(square: Square) -> Non
 
 def test_a_dry_run_leaves_nothing(square: Square) -> None:
     run(square, [ONE], Config())
-    dry = run(square, [TWO], Config(), keep=False)
+    dry = run(square, [TWO], Config(), mode="dry")
     assert dry.counts["seen"] == 10
     assert receipts.need(square, "curate").inputs == (ONE,)
 

@@ -40,8 +40,8 @@ STOPPED_BY_HAND = 130
 
 
 FLOW = (
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index", "evaluate",
-    "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
+    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
 )  # fmt: skip
 
 

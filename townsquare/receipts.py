@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from townsquare.errors import StaleError
 from townsquare.square import Square, disk_errors_explained, write_json
@@ -177,21 +177,22 @@ def stage(
     inputs: Sequence[Input],
     config: Any,
     name: str | None = None,
-    keep: bool = True,
-    alone: bool = True,
+    mode: Literal["alone", "beside", "dry"] = "alone",
 ) -> Iterator[Work]:
     """Run a stage's body under the square's lock and write its receipt last.
 
     `name` tells apart several outputs of one stage (two runs, two sources). `config` is the stage's
     dataclass; its `seed`, if any, goes into the receipt. When a receipt with the same fingerprint
-    exists, `work.done` holds it and the body must return at once. With `keep` false nothing is skipped
-    and no receipt is written: a dry run. Stages that are not `alone` may run beside one another. Raises StaleError when a receipt with another fingerprint
-    exists and the square was not opened with `replace`, LockedError, and StorageError.
+    exists, `work.done` holds it and the body must return at once. A stage may run `beside` others that
+    say so too, or only `alone`; when `dry`, nothing is skipped and no receipt is written. Raises StaleError
+    when a receipt with another fingerprint exists and the square was not opened with `replace`,
+    LockedError, and StorageError.
     """
+    keep = mode != "dry"
     settings = plain(config)
     fingerprint = fingerprint_of(stage, inputs, settings)
     holder = f"{stage} {name}" if name else stage
-    with disk_errors_explained(square.root), square.lock(holder, alone=alone):
+    with disk_errors_explained(square.root), square.lock(holder, alone=mode == "alone"):
         before = read(square, stage, name) if keep else None
         if before is not None and before.fingerprint != fingerprint and not square.replace:
             raise StaleError(

@@ -151,7 +151,8 @@ class Square:
     def lock(self, holder: str, *, alone: bool = True) -> Iterator[None]:
         """Keep every other writing command out of this square; `holder` is the name they are told.
 
-        Commands that are not `alone` may run beside one another, and keep out those that are. The kernel drops the lock when the process ends, however it ends. Raises LockedError.
+        Commands that are not `alone` may run beside one another, and keep out those that are. The kernel drops
+        the lock when the process ends, however it ends. Raises LockedError.
         """
         path = self.root / ".lock"
         with path.open("a+", encoding="utf-8") as file:

@@ -21,7 +21,8 @@ from townsquare.square import Square
 from townsquare.takedown import copies, targets
 from townsquare.takedown import run as stage
 from townsquare.takedown.config import TakedownConfig
-from townsquare.takedown.run import prove, run
+from townsquare.takedown.proof import prove
+from townsquare.takedown.run import run
 
 SECRET = "the secret of the fair is kept in the third drawer of post {}"
 
@@ -89,7 +90,8 @@ def test_a_post_is_physically_gone_and_its_reposts_with_it(filled: Square) -> No
         "quarantine": {"erased": 0, "left": 0},
     }
     assert receipt.results["left"] == 0
-    assert prove(filled) == {"posts": 0, "quarantine": 0}
+    proof = prove(filled)
+    assert (proof["left"], proof["copies"]["posts"], proof["copies"]["quarantine"]) == (0, 0, 0)
     row = tables.read_posts(filled, where="uid = 'x:1000001'").to_pylist()[0]
     assert {name: row[name] for name in store.CONTENT_COLUMNS} == dict.fromkeys(store.CONTENT_COLUMNS)
     assert (row["author_id"], row["state"]) == ("100", "deleted")
@@ -318,7 +320,8 @@ def test_killed_anywhere_the_same_command_ends_it(
     with Ledger.open(filled) as ledger:
         assert len(ledger.entries("takedown_asked")) == len(ledger.entries("takedown")) == 1
     assert taken(filled, author=("@ann",)).skipped
-    assert prove(filled) == {"posts": 0, "quarantine": 0}
+    proof = prove(filled)
+    assert (proof["left"], proof["copies"]["posts"], proof["copies"]["quarantine"]) == (0, 0, 0)
 
 
 def test_an_ingest_killed_before_it_purged_is_purged_by_the_next(

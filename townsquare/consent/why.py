@@ -29,7 +29,7 @@ GONE = "Nothing: a deletion wins over every source, in any order."
 
 HELD_BACK = {
     "possible_circle_post": (
-        "its author used a Circle, and from August 2022 to November 2023 the archive does not say which posts were for it",
+        "its author used a Circle, and from August 2022 to November 2023 archives do not say which posts were for it",
         "Another source in which it is public, such as a page of X API v2 or of a stream.",
     ),
     "protected_period": (

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import pyarrow as pa
 
@@ -52,11 +53,10 @@ def run(square: Square, config: IngestConfig) -> Receipt:
     digests = [Input(sound(path.resolve().name), sha256) for path, sha256 in zip(config.paths, hashes, strict=True)]
     together = hashlib.sha256("\n".join(sorted(i.sha256 for i in digests)).encode()).hexdigest()
     name = config.name or f"{NOT_IN_NAMES.sub('-', config.paths[0].resolve().stem)[:60]}-{together[:8]}"
+    mode: Literal["dry", "beside"] = "dry" if config.dry_run else "beside"
     settings = dataclasses.replace(config, paths=tuple(Path(digest.name) for digest in digests), name=name)
     with (
-        receipts.stage(
-            square, "ingest", inputs=digests, config=settings, name=name, keep=not config.dry_run, alone=False
-        ) as work,
+        receipts.stage(square, "ingest", inputs=digests, config=settings, name=name, mode=mode) as work,
         ExitStack() as open_files,
     ):
         if work.done:
