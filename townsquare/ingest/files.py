@@ -186,8 +186,14 @@ def _zip_members(place: str, whole: IO[bytes], size: int, shared: _Path) -> Iter
     for info in infos:
         if not _leftover(info.filename):
             unsafe = _unsafe(info.filename, info.file_size, info.compress_size)
-            opens: Callable[[], IO[bytes]] = functools.partial(archive.open, info)
-            yield _member(info.filename, opens, info.compress_size, shared, unsafe)
+            yield _member(info.filename, functools.partial(_zipped, archive, info), info.compress_size, shared, unsafe)
+
+
+def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return archive.open(info)
+    except ValueError as error:  # such as a name that is said to be UTF-8 and is not
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _tar_members(place: str, whole: IO[bytes], size: int, shared: _Path) -> Iterator[Member]:
