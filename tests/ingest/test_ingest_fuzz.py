@@ -318,7 +318,7 @@ OUTBOX: list[dict[str, Any]] = [
     {"type": "Delete", "id": "https://h.example/d", "actor": "https://h.example/a", "object": "https://h.example/1"},
     {"type": "Undo", "actor": "https://h.example/a", "object": {"type": "Announce", "id": "https://h.example/2"}},
     {"type": "Update", "actor": "https://h.example/a", "object": {
-        "type": "Person", "id": "https://h.example/a", "indexable": False, "summary": "<p>#nobot", "tag": [{"name": "x"}],
+        "type": "Person", "id": "https://h.example/a", "indexable": False, "summary": "<p>#nobot",
     }},
 ]  # fmt: skip
 PERSON = {**OUTBOX[-1]["object"], "preferredUsername": "ann", "id": "https://h.example/users/ann", "followers": "x"}

@@ -149,7 +149,7 @@ def _unsafe(name: str, size: int, compressed: int) -> str | None:
 
 def _zip_members(path: Path, open_files: ExitStack) -> Iterator[Member]:
     archive = open_files.enter_context(zipfile.ZipFile(path))
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # is_dir() fails without a name
     # Members may share their compressed bytes, so that each looks harmless and all together are a bomb.
     total = sum(info.file_size for info in infos)
     if total > max(RATIO_COUNTS_FROM_BYTES, LARGEST_RATIO * path.stat().st_size):
