@@ -449,7 +449,8 @@ def test_a_boost_has_no_words_and_goes_with_its_original(square: Square, tmp_pat
     first = found[f"masto:{ANN}/statuses/9/activity"]
     assert (first["repost_of"], first["text"], first["text_status"]) == (f"masto:{FAR}/statuses/7", "", "missing")
     assert len(found) == 2
-    assert "somebody else" not in json.dumps([*found.values(), *quarantine_of(square)], default=str)
+    assert "somebody else" not in json.dumps(list(found.values()), default=str)
+    assert quarantine_of(square) == []
     ingest(square, lines(tmp_path / "b.ndjson", act("Delete", f"{FAR}/statuses/7", by=FAR)))
     states = {uid: post["state"] for uid, post in posts_of(square).items()}
     assert sorted(states.values()) == ["deleted", "live"]
