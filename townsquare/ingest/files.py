@@ -177,7 +177,7 @@ def _zip_members(place: str, whole: IO[bytes], size: int, shared: _Path) -> Iter
     if isinstance(whole, zipfile.ZipExtFile):  # sought back in, it would unpack anew
         whole, _ = _spooled(place, whole, size, shared)
     archive = shared.open_files.enter_context(zipfile.ZipFile(whole))
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # is_dir() fails without a name
     # Members may share their compressed bytes, so that each looks harmless and all together are a bomb.
     total = sum(info.file_size for info in infos)
     if total > packed.most_bytes(size):
