@@ -175,7 +175,7 @@ def test_replies_that_a_threads_author_hid_are_labelled(square: Square, tmp_path
     def reply(key: str, root: str = uri()) -> dict[str, Any]:
         return view(did=BOB, key=key, record={"reply": {"root": {"uri": root}, "parent": {"uri": root}}})
 
-    replies = [reply(KEYS[1]), reply(KEYS[2], uri(EVE)), reply(KEYS[5]), view(did=BOB, key=KEYS[3])]
+    replies = [reply(KEYS[1]), reply(KEYS[2], uri(EVE)), reply(KEYS[5], uri(key=KEYS[6])), view(did=BOB, key=KEYS[3])]
     other = view(key=KEYS[6], threadgate=forged)
     ingest(square, put(tmp_path / "a.json", {"posts": [*replies, view(threadgate=gate), other]}))
     labelled = {uid for uid, row in posts_of(square).items() if row["labels"]}
