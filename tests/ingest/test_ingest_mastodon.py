@@ -16,7 +16,7 @@ import pytest
 from ingesting import events_of, ingest, posts_of, quarantine_of
 
 from townsquare.consent import gate
-from townsquare.consent.grants import Grant
+from townsquare.consent.grants import Grant, add_grant
 from townsquare.errors import InputError
 from townsquare.ingest import tables
 from townsquare.ingest.activitypub import Known, rows_of
@@ -250,14 +250,9 @@ def test_only_public_posts_pass_the_gate(square: Square, tmp_path: Path) -> None
     ingest(square, tar(tmp_path / NAMED, export(*posts)))
     found = posts_of(square)
     assert [found[f"masto:{ANN}/statuses/{i}"]["visibility"] for i in range(4)] == list(audiences)
-    grant = Grant(id="g", grantor="a", grantee="b", purposes=("train",), sources=("*",))
-    reasons = gate.refusals(
-        tables.read_posts(square),
-        grants=[grant],
-        opted_out=gate.OptOuts(),
-        purpose="train",
-        at=dt.date(2024, 6, 1),
-    )
+    add_grant(square, Grant(id="g", grantor="a", grantee="b", purposes=("train",), sources=("*",)))
+    consent = tables.read_consent(square)
+    reasons = gate.refusals(tables.read_posts(square), consent, purpose="train", at=dt.date(2024, 6, 1))
     assert reasons.to_pylist() == [None, "not_public", "not_public", "not_public"]
 
 
@@ -392,10 +387,10 @@ def test_a_changed_profile_in_a_stream_opts_out_early_and_late_posts(square: Squ
     assert (event["kind"], event["target_author"], event["scope"]) == ("opt_out", f"masto:{ANN}", "train")
     assert event["event_at"] == dt.datetime(2024, 1, 10, 12, 33, 20, tzinfo=dt.UTC)
     posts = tables.read_posts(square)
-    grant = Grant(id="g", grantor="a", grantee="b", purposes=("train", "tune", "display"), networks=("masto",))
+    add_grant(square, Grant("g", "a", "b", purposes=("train", "tune", "display"), networks=("masto",)))
+    consent = tables.read_consent(square)
     for purpose, expected in (("train", "opted_out"), ("tune", "opted_out"), ("display", None)):
-        out = gate.opt_outs(tables.read_events(square), purpose)
-        reasons = gate.refusals(posts, grants=[grant], opted_out=out, purpose=purpose, at=dt.date(2024, 6, 1))
+        reasons = gate.refusals(posts, consent, purpose, at=dt.date(2024, 6, 1))
         by_uid = dict(zip(posts["uid"].to_pylist(), reasons.to_pylist(), strict=True))
         assert by_uid == {
             f"masto:{ANN}/statuses/1": expected,

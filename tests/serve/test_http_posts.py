@@ -125,7 +125,8 @@ def test_a_client_that_leaves_stops_an_engine_that_says_nothing_worth_showing(
     parrot.endless = True
     body = {"model": "parrot", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as reply:
-        assert next(reply.iter_lines()).startswith("data: ")
+        lines = reply.iter_lines()  # held: the connection closes with it
+        assert next(lines).startswith("data: ")
         assert parrot.went_on.wait(20)
         assert not parrot.ended.is_set()
     assert parrot.ended.wait(20)

@@ -18,7 +18,7 @@ from townsquare.ingest.run import run as ingest
 from townsquare.ledger import Ledger
 from townsquare.receipts import Receipt
 from townsquare.square import Square
-from townsquare.takedown import copies, targets
+from townsquare.takedown import copies
 from townsquare.takedown import run as stage
 from townsquare.takedown.config import TakedownConfig
 from townsquare.takedown.proof import prove
@@ -84,10 +84,11 @@ def test_a_post_is_physically_gone_and_its_reposts_with_it(filled: Square) -> No
     assert SECRET.format(2) in everything_stored(filled)
     assert {uid for uid, state in states(filled).items() if state == "deleted"} == {"001", "014"}
     assert receipt.results["posts_newly_removed"] == 2
-    assert receipt.results["texts_searched"] == 2
+    assert receipt.results["texts_searched"] == 3  # the post's, the repost's, and that without its mention
     assert receipt.results["copies"] == {
         "posts": {"erased": 2, "left": 0},
         "quarantine": {"erased": 0, "left": 0},
+        "other_files": {"erased": 0, "left": 0},
     }
     assert receipt.results["left"] == 0
     proof = prove(filled)
@@ -278,7 +279,7 @@ def test_prove_finds_what_came_back_by_another_way(filled: Square) -> None:
 
 STEPS = (
     "tables.upsert_events",
-    "texts_only_of",
+    "tables.traces_of_removed",
     "tables.blank_quarantined",
     "tables.apply_events",
     "erase_everywhere",
@@ -357,9 +358,8 @@ def test_somebody_elses_same_words_stay_and_are_not_searched(square: Square, tmp
         post(1, 100, same), post(2, 200, same), post(3, 100, "only mine, all of these words"), post(4, 100, "hi")
     )
     ingest(square, IngestConfig(paths=(pages(tmp_path / "a.jsonl", posts),)))
-    mine = frozenset({"x:1000001", "x:1000003", "x:1000004"})
-    assert targets.texts_only_of(square, mine) == ["only mine, all of these words"]
     assert taken(square, author=("x:100",)).results["left"] == 0
+    assert tables.traces_of_removed(square).uids.to_pylist() == ["x:1000003"]
     assert same in everything_stored(square)
 
 
