@@ -25,6 +25,7 @@ from townsquare.errors import InputError
 from townsquare.ingest import merging
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import members
+from townsquare.ingest.known import Known
 from townsquare.ingest.rows import RAW_CHARACTERS, Origin
 from townsquare.ingest.run import Tally, _units, gather
 from townsquare.progress import Bar
@@ -694,6 +695,6 @@ def test_a_post_of_every_odd_shape_can_be_merged_with_a_good_one(square: Any, tm
     chance = random.Random(1)
     path.write_bytes(_ndjson([_page(1), *(reshaped(_page(1), chance) for _ in range(300))]))
     rows = taken(path)["post"]
-    table, _ = merging.merged(square, pa.Table.from_pylist(rows, schema=POSTS))
+    table, _ = merging.merged(square, pa.Table.from_pylist(rows, schema=POSTS), Known(square))
     assert table.schema.equals(POSTS)
     assert account_js()

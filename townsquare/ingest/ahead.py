@@ -12,13 +12,15 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def ahead(batches: Iterator[Given], work: Callable[[Given], Made]) -> Iterator[tuple[Given, Made]]:
-    """(batch, work(batch)) in order, by as many threads as there are cores, two batches ahead of each.
+def ahead(
+    batches: Iterator[Given], work: Callable[[Given], Made], threads: int | None = None
+) -> Iterator[tuple[Given, Made]]:
+    """(batch, work(batch)) in order, by so many threads (as there are cores), two batches ahead of each.
 
     Where `batches` fails, what came before is given first, then the error is raised. For work that
     leaves Python's lock, as Arrow's and Polars' does.
     """
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     waiting: deque[tuple[Given, Future[Made]]] = deque()
     failed: Exception | None = None
     with ThreadPoolExecutor(threads) as pool:

@@ -128,7 +128,7 @@ def apply(square: Square) -> dict[str, int]:
     if (changed["wanted"] == "deleted").any():
         store.mark_purge(square)
     for part in changed.iter_slices(CHUNK):
-        rows = posts.take(part["offset"].to_list()).cast(POSTS)
+        rows = store.rows_at(posts, part["offset"].to_numpy()).cast(POSTS)
         removed.remember(square, leaving(rows, wanted))
         store.upsert(square, "posts", with_states(rows, wanted))
     removed.cut_quotes(square)

@@ -28,6 +28,7 @@ LARGEST_MEMBER_BYTES = 64 << 30
 LONGEST_LINE_BYTES = 256 << 20
 CUT_LINE_BYTES = 1 << 16  # what is kept of a line beyond that
 BLOCK = 1 << 14  # a zip's member fails its checksum with the last block, which is lost then
+PLAIN_BLOCK = 1 << 20
 HEAD_BYTES = 1 << 16
 DEEPEST = 1  # archives inside an archive
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst")
@@ -282,9 +283,10 @@ def raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
     parts: list[bytes] = []
     held = 0
     broken: Exception | None = None
+    size = PLAIN_BLOCK if isinstance(stream, io.BufferedReader) else BLOCK
     while True:
         try:
-            block = stream.read1(BLOCK)  # type: ignore[attr-defined]
+            block = stream.read1(size)  # type: ignore[attr-defined]
         except (OSError, RuntimeError, *BROKEN) as error:
             block, broken = b"", error
         if not block:

@@ -65,7 +65,7 @@ def cut_quotes(square: Square) -> int:
     rows = np.flatnonzero(np.asarray(pc.and_(names, pc.equal(links["state"], "live"))))
     if not len(rows):
         return 0
-    naming = posts.take(rows.tolist()).cast(POSTS)
+    naming = store.rows_at(posts, rows).cast(POSTS)
     traces = remembered(square)
     traces = traces.take(np.asarray(pc.is_in(traces.uids, deleted)))
     after = {name: _without_quotes(naming, name, traces) for name in SAYS}

@@ -18,8 +18,10 @@ from townsquare import receipts
 from townsquare.errors import InputError
 from townsquare.ingest import events as event_states
 from townsquare.ingest import named_by_handle, store
+from townsquare.ingest.ahead import ahead
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.files import BROKEN, Member, head, members
+from townsquare.ingest.known import Known
 from townsquare.ingest.rows import Items, Origin, quarantine
 from townsquare.ingest.slabs import Gathering, Slab, commit
 from townsquare.ingest.sources import ARCHIVES, BY_NAME, SOURCES
@@ -84,8 +86,9 @@ def run(square: Square, config: IngestConfig) -> Receipt:
 def _store(square: Square, slabs: Iterable[Slab], tally: Tally) -> None:
     with store.writing(square):
         store.ensure(square)
-    for slab in slabs:
-        commit(square, slab)
+    known = Known(square)
+    for _ in ahead(iter(slabs), lambda slab: commit(square, slab, known), threads=1):
+        pass
     with store.writing(square):
         named_by_handle.resolve(square)
         tally.changed = event_states.apply(square)

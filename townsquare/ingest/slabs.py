@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from townsquare.ingest import events as event_states
 from townsquare.ingest import named_by_handle, removed, store
+from townsquare.ingest.known import Known
 from townsquare.ingest.merging import merged
 from townsquare.ingest.rows import Item
 from townsquare.records import EVENTS, POSTS, QUARANTINE
@@ -69,16 +70,17 @@ class Gathering:
         return Slab(posts, events, quarantine)
 
 
-def commit(square: Square, slab: Slab) -> None:
+def commit(square: Square, slab: Slab, known: Known) -> None:
     """Events first, so that no reader ever sees a post that was already deleted."""
     with store.writing(square):
         store.put_first(square, "events", slab.events)
         named_by_handle.resolve(square, slab.posts)
         if len(slab.posts):
             events = store.dataset(square, "events").to_table()
-            fresh, changed = merged(square, slab.posts)
+            fresh, changed = merged(square, slab.posts, known)
             store.append(square, "posts", _in_state(square, fresh, slab.posts, events))
             store.upsert(square, "posts", _in_state(square, changed, slab.posts, events))
+            known.stored(fresh["uid"])
         store.put_first(square, "quarantine", slab.quarantine)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,9 @@ KEYS = {"posts": ["uid"], "events": ["event_id"], "quarantine": ["source_sha256"
 PLACE = ["source_sha256", "source_locator", "source_id"]
 FIRST = {"events": ["reversible", "received_at", *PLACE], "quarantine": PLACE}
 """Of rows with the same key the least by these stays: the permanent event before the reversible, then the earlier."""
+
+FEW_ROWS = 0.005  # of a table: to take a row by itself costs 0.2 ms, to pass over one 0.001 ms
+BATCH_ROWS = 32_768
 
 CONTENT_COLUMNS = (
     "text_raw", "text", "author_handle", "media", "links", "content_warning", "labels", "lang", "source_app",
@@ -73,8 +77,21 @@ def rows_of(square: Square, name: str, uids: pa.Array, columns: Sequence[str] | 
     """The stored rows of these uids, or some of their columns, in the order of the table."""
     table = dataset(square, name)
     stored = table.to_table(columns=["uid"])["uid"].combine_chunks()  # Arrow fails on an array of no chunks at all
-    at = pc.indices_nonzero(pc.is_in(stored, uids))
-    return table.take(at.to_pylist(), columns=None if columns is None else list(columns))
+    return rows_at(table, np.asarray(pc.indices_nonzero(pc.is_in(stored, uids))), columns)
+
+
+def rows_at(table: LanceDataset, at: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows at ascending offsets: few are taken one by one, many by passing over the table."""
+    names = list(columns or table.schema.names)
+    if len(at) <= FEW_ROWS * table.count_rows():
+        return table.take(at.tolist(), columns=names)
+    parts, start = [], 0
+    for batch in table.to_batches(columns=names, batch_size=BATCH_ROWS):
+        low, high = np.searchsorted(at, (start, start + len(batch)))
+        if high > low:
+            parts.append(batch.take(pa.array(at[low:high] - start)))
+        start += len(batch)
+    return pa.Table.from_batches(parts, schema=pa.schema([table.schema.field(name) for name in names]))
 
 
 @contextmanager

@@ -44,5 +44,6 @@ PAGE = pa.schema(
             "includes",
             pa.struct([("tweets", pa.list_(_POST)), ("users", pa.list_(_USER)), ("media", pa.list_(_MEDIUM))]),
         ),
+        ("errors", pa.list_(pa.struct([("title", STRING)]))),  # whether there are any
     ]
 )

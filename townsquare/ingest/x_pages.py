@@ -7,10 +7,8 @@ trap has two implementations: only the usual is done twice, and a test holds bot
 
 from __future__ import annotations
 
-import io
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -35,6 +33,7 @@ from townsquare.ingest.x_words import (
     moments,
     only_ids,
     unescaped,
+    with_controls,
     with_link,
     without_first_mention,
 )
@@ -51,32 +50,25 @@ class _WithErrors(msgspec.Struct):
 
 
 _WITH_ERRORS = msgspec.json.Decoder(_WithErrors)
-# Controls that cleaning takes out, as UTF-8 or escaped, and escaped surrogates, which Arrow does not always refuse.
-_UNSOUND = {
-    b"\x00": re.compile(rb"\x00"),
-    b"\xc2": re.compile(rb"\xc2[\x80-\x9f]"),
-    b"\\u": re.compile(rb"\\u(?:00(?:00|[89][0-9a-f])|d[89a-f][0-9a-f]{2})", re.IGNORECASE),
-}
 LARGEST_COUNT = 10**18
 
 
 def read(lines: Lines, origin: Origin, grant: str | None) -> tuple[pa.Table, list[int], Errors]:
     """(posts (records.POSTS) and errors of the usual pages among the lines; the places in `lines` of all others)."""
-    errors = {i: _errors(line) for i, (_, line) in enumerate(lines) if _may_fit(line)}
-    tables, usual = [], set()
-    for some, page in _decoded(lines, [i for i, found in errors.items() if found is not None]):
-        table, fits = _Pages(page, [lines[i][0] for i in some], origin, grant).table()
+    tables, usual, said = [], set(), []
+    for some, page in _decoded(lines, [i for i, (_, line) in enumerate(lines) if _may_fit(line)]):
+        errors = {row: _errors(lines[some[row]][1]) for row in np.flatnonzero(page["errors"].is_valid()).tolist()}
+        odd = [row for row, found in errors.items() if found is None]
+        table, fits = _Pages(page, [lines[i][0] for i in some], origin, grant).table(odd)
         tables.append(table)
         usual |= {i for i, fit in zip(some, fits, strict=True) if fit}
+        said += [(lines[some[row]][0], found) for row, found in errors.items() if found and fits[row]]
     left = [i for i in range(len(lines)) if i not in usual]
-    said = [(lines[i][0], found) for i in sorted(usual) if (found := errors[i])]
     return pa.concat_tables(tables) if tables else POSTS.empty_table(), left, said
 
 
 def _errors(line: bytes) -> list[Any] | None:
-    """A page's errors, most often none; None where they are not as they should be."""
-    if b'"errors"' not in line:
-        return []
+    """A page's errors; None where they are not as they should be."""
     try:
         return [json.loads(bytes(error)) for error in _WITH_ERRORS.decode(line).errors]
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -85,9 +77,7 @@ def _errors(line: bytes) -> list[Any] | None:
 
 def _may_fit(line: bytes) -> bool:
     # Between braces, no two lines can be one JSON value and no value can end on another line.
-    if not (line.startswith(b"{") and line.endswith(b"}")):
-        return False
-    return not any(sign in line and unsound.search(line) for sign, unsound in _UNSOUND.items())
+    return line.startswith(b"{") and line.endswith(b"}")
 
 
 def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]]:
@@ -96,9 +86,9 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]
         return []
     block = b"\n".join(lines[i][1] for i in wanted)
     try:
-        pa.array([block], pa.binary()).cast(pa.string())  # Arrow's JSON reader takes broken UTF-8 as it is
+        _require_utf8(block)  # Arrow's JSON reader takes anything
         page = pj.read_json(
-            io.BytesIO(block),
+            pa.BufferReader(block),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 2),
             parse_options=pj.ParseOptions(explicit_schema=PAGE, unexpected_field_behavior="ignore"),
         )
@@ -112,11 +102,18 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]
     return _decoded(lines, wanted[:half]) + _decoded(lines, wanted[half:])
 
 
+def _require_utf8(block: bytes) -> None:
+    """Raises ArrowInvalid where it is not."""
+    offsets = np.array([0, len(block)], np.int64)
+    pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)]).validate(full=True)
+
+
 class _Pages:
     """Decoded pages, taken apart into the columns of posts."""
 
     def __init__(self, page: pa.Table, numbers: list[int], origin: Origin, grant: str | None) -> None:
         page = page.combine_chunks()
+        self._whole = page
         self._numbers = pa.array(numbers, pa.int64())
         self._origin, self._grant = origin, grant
         data, includes = _chunk(page["data"]), _chunk(page["includes"])
@@ -132,8 +129,9 @@ class _Pages:
         self._count = len(self._post)
         self._usual[np.bincount(self._page, minlength=len(page)) == 0] = False
 
-    def table(self) -> tuple[pa.Table, list[bool]]:
-        """(posts of usual pages, whether each page is one)."""
+    def table(self, odd: list[int]) -> tuple[pa.Table, list[bool]]:
+        """(posts of usual pages, whether each page is one). Those that are known to be `odd` are none."""
+        self._usual[odd] = False
         self._check()
         columns = self._columns()
         arrays = [columns.get(f.name, pa.nulls(self._count, f.type)).cast(f.type) for f in POSTS]
@@ -162,6 +160,9 @@ class _Pages:
         history = _Flat(self._get("edit_history_tweet_ids"))
         bad = pc.invert(pc.fill_null(pc.match_substring_regex(history.values, ID), False)).to_numpy(False)
         self._usual[self._page[history.parent[bad]]] = False
+        for name in ("data", "includes"):
+            for words, rows in _words(_chunk(self._whole[name]), np.arange(len(self._usual))):
+                self._usual[rows[with_controls(words)]] = False
         withheld = pc.is_valid(self._get("withheld"))
         self._unusual(withheld)  # rare, and its list of countries is a set
 
@@ -260,6 +261,7 @@ class _Pages:
 
     def _texts(self, references: dict[str, tuple[pa.Array, np.ndarray]]) -> dict[str, pa.Array]:
         noted = pc.is_valid(self._get("note_tweet", "text"))
+        cut = pc.match_substring(self._get("text"), "…").fill_null(False)
         raw = pc.coalesce(self._get("note_tweet", "text"), self._get("text"), "")  # empty only where given back
         urls = _chosen(noted, self._get("note_tweet", "entities", "urls"), self._get("entities", "urls"))
         mentions = _chosen(noted, self._get("note_tweet", "entities", "mentions"), self._get("entities", "mentions"))
@@ -270,8 +272,8 @@ class _Pages:
         counts = np.bincount(flat.parent, minlength=self._count)
         return {
             "text_raw": raw,
-            "text": self._cleaned(raw, references, mentions, (flat, links, counts)),
-            "text_status": self._statuses(noted, references["retweeted"][1]),
+            "text": self._cleaned(raw, references, mentions, (flat, links, counts), pc.or_(cut, noted)),
+            "text_status": self._statuses(noted, references["retweeted"][1], cut),
             "links": _lists(counts, links, counts > 0),
         }
 
@@ -281,6 +283,7 @@ class _Pages:
         references: dict[str, tuple[pa.Array, np.ndarray]],
         mentions: pa.Array,
         linked: tuple[_Flat, pa.Array, np.ndarray],
+        odd: pa.Array,
     ) -> pa.Array:
         """The posts' own words, by whole columns where a post has at most one mention and link, else one by one."""
         flat, links, counts = linked
@@ -291,11 +294,11 @@ class _Pages:
         quoted = references["quoted"][0]
 
         text, hard = without_first_mention(raw, answers, names, named.parent)
-        hard |= pc.match_substring(raw, "…").to_numpy(False) | (counts > 1)
-        text, odd = with_link(
+        hard |= odd.to_numpy(False) | (counts > 1)
+        text, unfit = with_link(
             text, np.flatnonzero(~hard & (counts == 1)), Linked(flat.parent, links, own_media, quoted)
         )
-        hard |= odd
+        hard |= unfit
         bare = pa.array(~hard & (counts == 0))
         text = pc.if_else(bare, unescaped(text), text)
         text = pc.utf8_trim_whitespace(composed(text))
@@ -310,9 +313,9 @@ class _Pages:
             texts[k] = x_text(said, found, dropped(found, keys_of(row), quoted[row].as_py()))
         return pc.replace_with_mask(text, pa.array(hard), pa.array(texts, STRING))
 
-    def _statuses(self, noted: pa.Array, reposts: np.ndarray) -> pa.Array:
+    def _statuses(self, noted: pa.Array, reposts: np.ndarray, maybe_cut: pa.Array) -> pa.Array:
         text = self._get("text")
-        maybe = np.flatnonzero(pc.match_substring(text, "…").fill_null(False).to_numpy(False))
+        maybe = np.flatnonzero(maybe_cut.to_numpy(False))
         cut = np.zeros(self._count, np.bool_)
         for row, said in zip(maybe.tolist(), text.take(pa.array(maybe)).to_pylist(), strict=True):
             cut[row] = cut_short(said, repost=bool(reposts[row]))
@@ -345,6 +348,17 @@ class _Flat:
         self.parent = pc.list_parent_indices(column).to_numpy(False)
         counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(False).astype(np.int64)
         self.position = np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _words(column: pa.Array, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """All arrays of text within a column; `rows` says of each item which row it belongs to."""
+    if pa.types.is_struct(column.type):
+        for part in column.type:
+            yield from _words(field(column, part.name), rows)
+    elif pa.types.is_list(column.type):
+        yield from _words(column.flatten(), rows[pc.list_parent_indices(column).to_numpy(False)])
+    elif pa.types.is_string(column.type):
+        yield column, rows
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:

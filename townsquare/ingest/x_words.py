@@ -12,7 +12,10 @@ import pyarrow.compute as pc
 
 from townsquare.ingest.text import is_cut, x_created
 
-ID = "^[0-9]{1,20}$"
+LONGEST_ID = 20
+ID = f"^[0-9]{{1,{LONGEST_ID}}}$"
+# Whatever has a letter or mark that NFC may change or move; of higher planes only those with pictures surely have none.
+_MAY_COMPOSE = r"[^\x00-\x{2ff}\x{2002}-\x{20cf}\x{2200}-\x{2328}\x{2460}-\x{27ff}\x{1f000}-\x{1faff}\x{fe0f}]"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _ONE_MENTION = r"(?s)^@(?P<name>[A-Za-z0-9_]+) (?P<rest>[^@].*)$"
 _ONE_LINK = r"(?s)^(?P<before>.*?)(?P<link>https?://t\.co/[A-Za-z0-9]+)(?P<after>.*)$"
@@ -113,20 +116,58 @@ def with_link(text: pa.Array, rows: np.ndarray, linked: Linked) -> tuple[pa.Arra
 
 def unescaped(text: pa.Array) -> pa.Array:
     """As `text.unescape_x`: the ampersand last, so that nothing is undone twice."""
+    has = pc.match_substring(text, "&")
+    if not has.true_count:
+        return text
+    some = text.filter(has)
     for escape, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = pc.replace_substring(text, escape, character)
-    return text
+        some = pc.replace_substring(some, escape, character)
+    return pc.replace_with_mask(text, has, some)
 
 
 def composed(text: pa.Array) -> pa.Array:
     """NFC, by Polars: Arrow's own leaves letters apart from their accents."""
-    odd = pc.invert(pc.string_is_ascii(text))
+    odd = pc.match_substring_regex(text, _MAY_COMPOSE)
+    if not odd.true_count:
+        return text
     some = pl.Series(pl.from_arrow(text.filter(odd))).str.normalize("NFC")
     return pc.replace_with_mask(text, odd, arrow(some))
 
 
 def only_ids(column: pa.Array) -> pa.Array:
+    """The ids of a column, null where it has something else."""
+    if _all_ids(column):
+        return column
     return pc.if_else(pc.fill_null(pc.match_substring_regex(column, ID), False), column, pa.scalar(None, pa.string()))
+
+
+def _all_ids(column: pa.Array) -> bool:
+    """Whether each is null or 1 to 20 digits: nearly always, and told from the bytes ten times as fast as by rows."""
+    ends, digits = _bytes(column)
+    sizes = np.diff(ends)
+    if column.null_count:
+        sizes = sizes[column.is_valid().to_numpy(False)]
+    known = not len(sizes) or (sizes.min() > 0 and sizes.max() <= LONGEST_ID)
+    return bool(known and (digits - np.uint8(ord("0")) < 10).all())
+
+
+def with_controls(column: pa.Array) -> np.ndarray:
+    """The numbers of the texts with a control that cleaning takes out and JSON allows: NUL, U+0080 to U+009F."""
+    ends, data = _bytes(column)
+    if not len(data) or (data.min() > 0 and data.max() < 0xC2):
+        return np.zeros(0, np.int64)
+    leads = np.flatnonzero(data[:-1] == 0xC2)
+    found = np.concatenate([np.flatnonzero(data == 0), leads[data[leads + 1] < 0xA0]])
+    return np.unique(np.searchsorted(ends - ends[0], found, "right") - 1)
+
+
+def _bytes(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(where each text begins and the last ends, in the buffer; the bytes from the first to there)."""
+    _, offsets, data = column.buffers()
+    if not len(column) or not offsets or not data:
+        return np.zeros(len(column) + 1, np.int32), np.zeros(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    return ends, np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
 
 
 def moments(said: pa.Array, numbers: pa.Array) -> tuple[pa.Array, pa.Array]:
