@@ -182,6 +182,11 @@ BORDERS = {"x_archive_file": b'"tweet"', "x_grailbird_file": b"\n },\n {"}
 """What stands between two posts, by case."""
 
 
+def _is_cut(rows: Rows) -> bool:
+    """Whether what was quarantined may be more than is kept of it; NULs are taken out after the cut."""
+    return any(len(row["raw"] or "") > RAW_CHARACTERS - 100 for row in rows["quarantine"])
+
+
 def _lines_are_told(name: str, content: bytes, rows: Rows) -> None:
     """Every line with something in it has a row that says so."""
     if any(row["source_locator"].endswith(":0") for row in rows["quarantine"]):
@@ -197,7 +202,7 @@ def _marks_are_told(name: str, content: bytes, rows: Rows) -> None:
     """Every mark that is still in the input stands in some row, or a row says that the rest is lost."""
     if {row["reason"] for row in rows["quarantine"]} & LOSSES:
         return
-    if any(len(row["raw"] or "") == RAW_CHARACTERS for row in rows["quarantine"]):
+    if _is_cut(rows):
         return
     told = " ".join(
         str(row.get(name)) for found in rows.values() for row in found for name in ("text", "text_raw", "raw")
@@ -506,7 +511,7 @@ def _whole_items_are_told(items: list[Any]) -> Callable[[str, bytes, Rows], None
     by_mark = {found[0]: item for item in items if (found := MARK.search(json.dumps(item)))}
 
     def check(_name: str, content: bytes, rows: Rows) -> None:
-        if any(len(row["raw"] or "") == RAW_CHARACTERS for row in rows["quarantine"]):
+        if _is_cut(rows):
             return
         told = " ".join(str(row.get("text")) + str(row.get("raw")) for found in rows.values() for row in found)
         whole = {mark for mark, item in by_mark.items() if json.dumps(item).encode() in content}
