@@ -33,9 +33,10 @@ def _pages(numbers: range, **fields: Any) -> list[Any]:
     ]
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, list[Path]]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Two ingests that share posts, each with events about the other's, before and after its own."""
+    tmp_path = tmp_path_factory.mktemp("files")
     gone = [{"id": str(i), "action": "delete", "reason": "deleted", "redacted_at": LATE} for i in range(1, 900, 11)]
     away = [{"data": {"user_protect": {"user": {"id": "3"}, "event_at": LATE}}}]
     back = [{"data": {"user_unprotect": {"user": {"id": "3"}, "event_at": "2024-06-01T00:00:00.000Z"}}}]
@@ -43,21 +44,21 @@ def files(tmp_path: Path) -> dict[str, list[Path]]:
     return {
         "one": [
             _ndjson(tmp_path / "1-away.jsonl", away),
-            _ndjson(tmp_path / "2-pages.jsonl", [*_pages(range(600)), {"data": "odd"}]),
+            _ndjson(tmp_path / "2-pages.jsonl", [*_pages(range(900)), {"data": "odd"}]),
             _ndjson(tmp_path / "3-tweets.jsonl", gone[40:]),
         ],
         "two": [
             _ndjson(tmp_path / "4-tweets.jsonl", gone[:40]),
-            _ndjson(tmp_path / "5-pages.jsonl", [*_pages(range(300, 900), lang="en"), *cut, "odd"]),
+            _ndjson(tmp_path / "5-pages.jsonl", [*_pages(range(900), lang="en"), *cut, "odd"]),
             _ndjson(tmp_path / "6-back.jsonl", back),
         ],
     }
 
 
-@pytest.fixture
-def in_turn(tmp_path: Path, files: dict[str, list[Path]]) -> Square:
+@pytest.fixture(scope="module")
+def in_turn(tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[Path]]) -> Square:
     """What one after the other leaves."""
-    square = Square.create(tmp_path / "in-turn")
+    square = Square.create(tmp_path_factory.mktemp("in-turn") / "square")
     for paths in files.values():
         ingest(square, *paths)
     states = [row["state"] for row in posts_of(square).values()]
@@ -69,13 +70,14 @@ def in_turn(tmp_path: Path, files: dict[str, list[Path]]) -> Square:
 def test_two_ingests_at_once_leave_what_they_leave_in_turn(
     tmp_path: Path, files: dict[str, list[Path]], in_turn: Square
 ) -> None:
-    square, gate = Square.create(tmp_path / "at-once"), tmp_path / "gate"
-    one = start(square, files["one"], slab_rows=100, gate=gate)
-    reached(gate, one)
-    two = start(square, files["two"], slab_rows=100)
-    gate.touch()
-    ended(two)
-    ended(one)
+    square, gates = Square.create(tmp_path / "at-once"), [tmp_path / "gate-one", tmp_path / "gate-two"]
+    both = [start(square, files[name], slab_rows=30, gate=gate) for name, gate in zip(files, gates, strict=True)]
+    for process, gate in zip(both, gates, strict=True):
+        reached(gate, process)
+    for gate in gates:  # thirty commits each, of the same posts at the same time
+        gate.touch()
+    for process in both:
+        ended(process)
     assert_alike(square, in_turn)
     assert {r.name: r.counts for r in receipts.read_all(square)} == {
         r.name: r.counts for r in receipts.read_all(in_turn)
