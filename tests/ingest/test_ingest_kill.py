@@ -104,6 +104,39 @@ def test_broken_off_before_or_after_any_write_and_run_again(tmp_path: Path, part
         _nothing_is_left_of_the_deleted(square)
 
 
+SAID = "what this person said about the weather in the town on that day"
+POST = {"data": {"id": "108", "text": f"{SAID}, and more"}}
+DELETES = {"id": "108", "action": "delete", "reason": "deleted"}
+QUOTES = {"id": "200", "text": f"> {SAID}, and more\nI do not think so"}
+ANSWER = {"data": {**QUOTES, "referenced_tweets": [{"type": "replied_to", "id": "108"}]}}
+
+
+@pytest.mark.parametrize(
+    "ingests",
+    [
+        [[POST], [DELETES]],
+        [[DELETES], [POST]],
+        [[POST], [DELETES, POST]],
+        [[POST, ANSWER], [DELETES]],
+        [[DELETES, POST], [ANSWER]],
+        [[POST], [ANSWER], [DELETES, ANSWER], [POST, ANSWER]],
+    ],
+)
+def test_however_a_deletion_comes_no_version_of_a_table_has_the_words(
+    square: Square, tmp_path: Path, ingests: list[list[Any]]
+) -> None:
+    for number, lines in enumerate(ingests):
+        paths = []
+        for name, mine in (("tweets", [DELETES]), ("pages", [POST, ANSWER])):
+            path = tmp_path / f"{number}-{name}.jsonl"
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines if line in mine), encoding="utf-8")
+            paths += [path] * (path.stat().st_size > 0)
+        ingest(square, *paths)
+    assert copies.find(square, frozenset({"x:108"}), [f"{SAID}, and more"]) == {"posts": 0, "quarantine": 0}
+    answers = [row["text"] for row in tables.read_posts(square).to_pylist() if row["uid"] == "x:200"]
+    assert answers == ["> […]\nI do not think so"] * (ANSWER in [line for lines in ingests for line in lines])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_commits")
 def test_broken_off_before_and_after_every_write_and_run_again(tmp_path: Path) -> None:
