@@ -6,11 +6,7 @@ import datetime as dt
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingesting import account_js, ingest, js, note, tweet, tweets_js, write
 
-from townsquare.ingest import copies, store, tables
 from townsquare.ingest import events as event_states
+from townsquare.ingest import store, tables
+from townsquare.ingest.known import Known
 from townsquare.ingest.rows import Origin, event, post, quarantine
 from townsquare.ingest.slabs import Gathering, commit
 from townsquare.records import EVENTS, POSTS
@@ -32,7 +29,7 @@ def _commit(square: Square, batch: dict[str, list[dict[str, Any]]]) -> None:
     for kind, rows in batch.items():
         for row in rows:
             held.add((kind, row))
-    commit(square, held.take())
+    commit(square, held.take(), Known(square))
 
 
 DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -328,37 +325,3 @@ def _post_keys() -> list[str]:
 def _some(number: int) -> dict[str, Any]:
     known = {"known_author": bool(number), "known_original": False, "visibility": "public"}
     return {"uid": "x:1", "text": f"text {number}", "text_status": "full", **known}
-
-
-INGEST = """
-import sys
-from pathlib import Path
-from townsquare.ingest import run as stage
-from townsquare.ingest.config import IngestConfig
-from townsquare.square import Square
-stage.BATCH = 200
-stage.run(Square.open(sys.argv[1]), IngestConfig(paths=tuple(map(Path, sys.argv[2:]))))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
-def test_killed_and_run_again_ends_alike(tmp_path: Path, seed: int) -> None:
-    path = tmp_path / "posts.jsonl"
-    records = [{"data": {"id": str(i), "text": f"post {i}", "author_id": "7"}} for i in range(1, 3001)]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    events = tmp_path / "tweets.jsonl"
-    events.write_text("".join(f'{{"id": "{i}", "action": "delete", "reason": "deleted"}}\n' for i in range(1, 3001, 7)))
-    unbroken, killed = Square.create(tmp_path / "unbroken"), Square.create(tmp_path / "killed")
-    for square in (unbroken, killed):
-        command = [sys.executable, "-c", INGEST, str(square.root), str(events), str(path)]
-        if square is killed:
-            process = subprocess.Popen(command)
-            time.sleep(0.3 + 0.35 * random.Random(seed).random() * 8)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        subprocess.run(command, check=True)
-    assert contents(killed) == contents(unbroken)
-    gone = range(1, 3001, 7)
-    left = copies.find(killed, frozenset(f"x:{i}" for i in gone), [f"post {i}" for i in gone])
-    assert left == {"posts": 0, "quarantine": 0}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from townsquare.consent import gate, handles
+from townsquare.consent.countries import EVERYWHERE
 from townsquare.consent.gate import Consent
 from townsquare.consent.grants import ANY, Grant
 from townsquare.consent.opt_outs import scopes_of
@@ -21,10 +23,14 @@ Row = Mapping[str, Any]
 Told = tuple[str, str | None]
 """What a rule saw, and, where it refuses, what would change that."""
 
+ASKED = ("state_event_id", "consent_source", "consent_seen_at")
+"""What is told beside the columns that the gate judges by."""
+
 UNDONE_BY = {
     "protect": "unprotect", "suspend": "unsuspend", "author_delete": "author_undelete", "drop": "undrop",
     "opt_out": "opt_in",
 }  # fmt: skip
+NO_GRANT = "What changes the rules before; then this one has something to ask."
 GONE = "Nothing: a deletion wins over every source, in any order."
 
 HELD_BACK = {
@@ -77,7 +83,7 @@ class _Case:
 
 
 def why(post: pa.Table, consent: Consent, purpose: str, at: dt.date, events: Sequence[Row]) -> list[Spoken]:
-    """Every rule, in the order in which they speak, for a table of one post (gate.COLUMNS and `state_event_id`).
+    """Every rule, in the order in which they speak, for a table of one post (gate.COLUMNS and ASKED).
 
     Whether a rule refuses is the gate's own word, never a second opinion.
     """
@@ -90,13 +96,18 @@ def why(post: pa.Table, consent: Consent, purpose: str, at: dt.date, events: Seq
     return spoken
 
 
-def held_back(row: Row) -> Spoken:
-    """A quarantined input (records.QUARANTINE) of a post, as a rule that refuses."""
-    source = f"in {row['source_id']} ({row['source_locator']})"
-    if row["reason"] in HELD_BACK:
-        says, change = HELD_BACK[row["reason"]]
-        return Spoken("quarantined", True, f"{row['reason']} {source}: {says}", change)
-    return Spoken("quarantined", True, f"{row['reason']} {source}", "A source in which it can be read whole.")
+def held_back(row: Row, *, here: bool) -> Spoken:
+    """A quarantined input (records.QUARANTINE) of a post; it refuses unless the post is `here` from another source."""
+    says, change = HELD_BACK.get(row["reason"], ("", "A source in which it can be read whole."))
+    told = f"{row['reason']} in {row['source_id']} ({row['source_locator']})" + (f": {says}" if says else "")
+    if here:
+        return Spoken("quarantined", False, f"{told}; another source brought the post")
+    return Spoken("quarantined", True, told, change)
+
+
+def gone(event: Row) -> Spoken:
+    """A deletion of a post that is not here: should it come, it will not be used."""
+    return Spoken("deleted", True, f"it is not here, and would be deleted by {_event(event)}", GONE)
 
 
 def _state(case: _Case, refuses: bool) -> Told:
@@ -108,9 +119,14 @@ def _state(case: _Case, refuses: bool) -> Told:
         return f"its state is {state}, by the event {case.post['state_event_id'] or 'unknown'}", GONE
     says = f"its state is {state}, by {_event(event)}"
     back = UNDONE_BY.get(event["kind"])
-    if state == "deleted" or not event["reversible"] or back is None:
+    if state != "suppressed":
         return says, GONE
-    return says, f"A later event {back} of {event['target_uid'] or event['target_author']}."
+    if back is None:
+        return says, f"Nothing: no event takes back {event['kind']}."
+    return (
+        says,
+        f"A later event {back} of {event['target_uid'] or event['target_author']}, unless another holds it too.",
+    )
 
 
 def _event(event: Row) -> str:
@@ -127,10 +143,11 @@ def _grant(case: _Case, refuses: bool) -> Told:
     if not refuses:
         return "allowed by " + "; ".join(_in_words(g) for g in case.holding), None
     reasons = [f"{g.id} {_not_holding(g, case)}" for g in case.consent.grants]
-    author = f"--author {case.author}" if case.author else f"--source {case.post['source_id']}"
+    covers = ("--author", case.author) if case.author else ("--source", case.post["source_id"])
     return (
         f"no live grant allows to {case.purpose} it" + (": " + "; ".join(reasons) if reasons else ": there is none"),
-        f"A grant, for example: townsquare grant add --grantor NAME --grantee NAME {author} --purpose {case.purpose}",
+        f"A grant, for example: townsquare grant add --grantor NAME --grantee NAME "
+        f"{shlex.join(covers)} --purpose {case.purpose}",
     )
 
 
@@ -160,25 +177,27 @@ def _not_holding(grant: Grant, case: _Case) -> str | None:
 
 def _visibility(case: _Case, refuses: bool) -> Told:
     seen = case.post["visibility"]
+    if not case.holding:
+        return f"it is {seen}, and no grant is there to reach it", NO_GRANT
     reaches = "; ".join(f"{g.id} reaches {', '.join(g.visibilities)}" for g in case.holding)
-    says = f"it is {seen}" + (f"; {reaches}" if reaches else "")
-    return says, f"A source in which it is public, or a grant with --visibility {seen}."
+    # Of several sources the most closed visibility counts, so that another one opens nothing but the unknown.
+    other = "A source that says who could see it, or a" if seen == "unknown" else "A"
+    return f"it is {seen}; {reaches}", f"{other} grant with --visibility {seen}."
 
 
 def _withheld(case: _Case, refuses: bool) -> Told:
-    countries = case.post["withheld_countries"] or []
-    where = ", ".join(str(c) for c in countries)
-    parts = [f"withheld in {where}"] if where else []
+    countries = [str(c) for c in case.post["withheld_countries"] or []]
+    parts = [f"withheld in {', '.join(countries)}"] if countries else []
     parts += ["withheld after a copyright complaint"] if case.post["withheld_copyright"] else []
-    if not parts:
-        return "it is withheld nowhere", None if case.holding else "A grant; then this rule has something to ask."
-    holds = "; ".join(f"{g.id} holds in {', '.join(g.territory)}" for g in case.holding)
-    return (
-        f"it is {' and '.join(parts)}" + (f"; {holds}" if holds else ""),
-        None
-        if case.post["withheld_copyright"]
-        else "A grant whose --territory leaves those countries out; never for XX (everywhere) and XY (copyright).",
-    )
+    says = f"it is {' and '.join(parts) or 'withheld nowhere'}"
+    reaching = [g for g in case.holding if case.post["visibility"] in g.visibilities]
+    if not reaching:
+        return f"{says}, and no grant is there to reach it", NO_GRANT
+    if parts:
+        says += "; " + "; ".join(f"{g.id} holds in {', '.join(g.territory)}" for g in reaching)
+    if case.post["withheld_copyright"] or not EVERYWHERE.isdisjoint(country.upper() for country in countries):
+        return says, "Nothing: it is withheld everywhere."
+    return says, "A grant whose --territory leaves those countries out."
 
 
 def _opted_out(case: _Case, refuses: bool) -> Told:
@@ -196,6 +215,8 @@ def _opted_out(case: _Case, refuses: bool) -> Told:
         and {event["target_uid"], event["target_author"]} & (names - {None})
     ]
     said = "; ".join(_event(event) for event in bearing) or f"nobody opted it out of {case.purpose}"
+    if any(":@" in (event["target_author"] or "") for event in bearing):
+        return said, "A source with the id of whoever has that handle, then a later opt_in of that id."
     return said, "A later opt_in of the same scope, or of all, that names the same author or post by id."
 
 
@@ -227,18 +248,23 @@ def _original(case: _Case, refuses: bool) -> Told:
 def _denied(case: _Case, refuses: bool) -> Told:
     declared = case.consent.declared
     mine = [row for row in declared.iter_rows(named=True) if row["author"] == case.author] if case.author else []
-    own = {"intent": case.post["consent_intent"], "source": None, "seen_at": None}
+    own = {name: case.post[f"consent_{name}"] for name in ("intent", "source", "seen_at")}
     last = mine[0] if mine else own
     if last["intent"] not in ("allow", "deny"):
         return "its author declares nothing", None
     source = f" by {last['source']}" if last["source"] else ""
     says = f"its author's latest declaration is {last['intent']}{source}, seen {_day(last['seen_at'])}"
+    if last["seen_at"] is None:
+        return says, "Nothing: when it was said is not known, so that no word of the author's can be told to be later."
     return says, "A later declaration of the author that allows it, when a source with it is ingested."
 
 
 def _repost(case: _Case, refuses: bool) -> Told:
     if refuses:
-        return f"it is a repost of {case.post['repost_of']}", "Nothing: the original is used in its place."
+        return (
+            f"it is a repost of {case.post['repost_of']}",
+            "Nothing: its original, where that is here, is used in its place.",
+        )
     return "it is no repost", None
 
 

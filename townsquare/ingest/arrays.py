@@ -17,6 +17,8 @@ KEPT_CHARACTERS = 10_000
 LONGEST_CLOSE = 1 << 16  # what may follow the array inside its object
 BEGINS_WITHIN = 512  # characters that tell where an item begins
 NEAR_THE_END = 16  # a literal, an escape or a number cut off fails this far before the end of what was read
+_NEST = re.compile(r'(?:\s*(?:\[|\{\s*"[^"\\]{0,99}"\s*:))*+')
+END_OF_NEST = 1 << 12  # characters at the end of a nest in which an item may still begin
 _SPACE = re.compile(r"[\s,]*")
 _ASSIGNMENT = re.compile(r"\ufeff?\s*[\w.$]+\s*=\s*")
 _DECODER = json.JSONDecoder()
@@ -64,7 +66,7 @@ def items(stream: IO[bytes], begins: re.Pattern[str], key: str | None = None) ->
             return
         found = window.item()
         if isinstance(found, _Failure):
-            yield Damaged(window.leap(begins), found.why)
+            yield Damaged(window.leap(begins, past_nest=found.too_deep), found.why)
             if window.peek() == "":
                 return
         else:
@@ -74,6 +76,7 @@ def items(stream: IO[bytes], begins: re.Pattern[str], key: str | None = None) ->
 @dataclasses.dataclass(frozen=True)
 class _Failure:
     why: str
+    too_deep: bool = False
 
 
 class _Window:
@@ -148,7 +151,7 @@ class _Window:
                     continue
                 return _Failure(self.error or error.msg)
             except RecursionError:
-                return _Failure("it is nested too deep")
+                return _Failure("it is nested too deep", too_deep=True)
             except ValueError as error:  # an integer of more digits than Python takes
                 return _Failure(str(error))
             if end == len(self.text) and self.more():
@@ -156,9 +159,14 @@ class _Window:
             self.position = end
             return found
 
-    def leap(self, begins: re.Pattern[str]) -> str:
-        """Go to the next place where an item begins, or to the end; returns the beginning of what was passed over."""
+    def leap(self, begins: re.Pattern[str], *, past_nest: bool = False) -> str:
+        """Go to the next place where an item begins, or to the end; returns the beginning of what was passed over.
+
+        In a nest every level may look like an item, and to find each too deep would take hours: it is passed over.
+        """
         raw, start = "", self.position + 1
+        if past_nest and (nest := _NEST.match(self.text, self.position)):
+            start = max(start, nest.end() - END_OF_NEST)
         while True:
             match = begins.search(self.text, start)
             end = match.start() if match else len(self.text)

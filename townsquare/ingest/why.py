@@ -13,18 +13,20 @@ from townsquare.errors import InputError
 from townsquare.ingest import store, tables
 from townsquare.square import Square
 
-ASKED = ("state_event_id", "edit_history")
-
 
 def ask(square: Square, uid: str, purpose: str, at: dt.date) -> list[Spoken]:
     """Every rule on the post, those that refuse it and those that do not; quarantined inputs of it come first.
 
     Raises InputError when nothing of that uid was ever seen here, StaleError when nothing was ingested yet.
     """
-    here = "uid = '" + uid.replace("'", "''") + "'"
-    post = store.dataset(square, "posts").to_table(columns=[*gate.COLUMNS, *ASKED], filter=here)
-    quarantined = store.dataset(square, "quarantine").to_table(filter=here).to_pylist()
-    spoken = [why.held_back(row) for row in quarantined]
+    name = "'" + uid.replace("'", "''") + "'"
+    columns = [*gate.COLUMNS, *why.ASKED, "edit_history"]
+    post = store.dataset(square, "posts").to_table(columns=columns, filter=f"uid = {name}")
+    quarantined = store.dataset(square, "quarantine").to_table(filter=f"uid = {name}").to_pylist()
+    spoken = [why.held_back(row, here=len(post) > 0) for row in quarantined]
+    if not len(post):
+        deletes = f"target_uid = {name} AND kind = 'delete' AND NOT reversible"
+        spoken += [why.gone(row) for row in store.dataset(square, "events").to_table(filter=deletes).to_pylist()]
     if not len(post) and not spoken:
         raise InputError(f"there is no post {uid} here", remedy="Write it as x:1626922779105759235; see also: lookup.")
     if len(post):

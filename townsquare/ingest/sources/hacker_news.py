@@ -25,6 +25,7 @@ TABLE = (
         "items of every type as posts: stories, jobs and polls by title and text, comments, the options of polls",
     ),
     ("reads for events only", "items with deleted (gone for good) or dead (held back), never their text"),
+    ("never reads", "descendants: it counts all comments below; parts: an option names its poll itself"),
     ("trap", "text is HTML whose paragraphs are not closed, with links cut for display and entities such as &#x27;"),
     ("trap", "a comment does not name its story: it is found by walking the parents that the same file holds"),
     ("trap", "null stands for an item that could not be had; comments have no score"),

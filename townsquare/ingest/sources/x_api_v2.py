@@ -17,6 +17,7 @@ from townsquare.ingest.x_page_schema import METRICS
 NAME = "x_api_v2"
 TABLE = (
     ("reads", "data, includes (tweets as posts too, users, media), errors; posts with what was requested of them"),
+    ("never reads", "people's names, descriptions and places; polls; annotations"),
     ("trap", "note_tweet holds the whole text of long posts; a repost's own text is cut"),
     ("quarantines", "pages of users, lists or counts; errors; references that the page cannot give"),
 )

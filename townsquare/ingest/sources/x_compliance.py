@@ -19,7 +19,8 @@ from townsquare.ingest.text import parse_time, x_id, x_uid
 
 NAME = "x_compliance"
 TABLE = (
-    ("reads", "batch compliance results, compliance streams (v2 and older)"),
+    ("reads for events only", "batch compliance results, compliance streams (v2 and older): ids, kinds and times"),
+    ("never reads", "whatever else stands beside an id, such as names"),
     ("trap", "a batch row with reason scrub_geo also says action delete, and means only the place"),
     (
         "trap",
