@@ -19,6 +19,7 @@ from townsquare.errors import InputError, StaleError
 from townsquare.ingest import events as event_states
 from townsquare.ingest import named_by_handle, store, tables
 from townsquare.ingest.config import IngestConfig
+from townsquare.ingest.known import Known
 from townsquare.ingest.rows import Origin, Row, event, post
 from townsquare.ingest.run import run as ingest
 from townsquare.ingest.slabs import Gathering, commit
@@ -42,7 +43,7 @@ def put(square: Square, *rows: Row) -> None:
     held = Gathering()
     for row in rows:
         held.add(row)
-    commit(square, held.take())
+    commit(square, held.take(), Known(square))
     named_by_handle.resolve(square)
     event_states.apply(square)
 

@@ -29,9 +29,9 @@ slabs.SLAB_ROWS, x_api_v2.BATCH_BYTES = int(rows), 50 * int(rows)
 commit = stage.commit
 
 
-def waiting(square, slab):
+def waiting(square, slab, known):
     # After its first commit the ingest holds until the gate is opened, so that others are surely beside it.
-    commit(square, slab)
+    commit(square, slab, known)
     if gate:
         Path(gate + ".reached").touch()
         while not Path(gate).exists():

@@ -264,6 +264,7 @@ def test_of_a_line_beyond_the_limit_only_the_beginning_is_kept(
     square: Square, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LONGEST_LINE_BYTES", 100_000)
+    monkeypatch.setattr(files, "PLAIN_BLOCK", 1 << 14)
     path = tmp_path / "posts.jsonl"
     first, second = POSTS.split(b"\n")[:2]
     path.write_bytes(first + b'\n{"data": "' + b"x" * 300_000 + b'"}\n' + second + b"\n")
