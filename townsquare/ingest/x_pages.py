@@ -56,6 +56,7 @@ _UNSOUND = {
     b"\x00": re.compile(rb"\x00"),
     b"\xc2": re.compile(rb"\xc2[\x80-\x9f]"),
     b"\\u": re.compile(rb"\\u(?:00(?:00|[89][0-9a-f])|d[89a-f][0-9a-f]{2})", re.IGNORECASE),
+    b"media_metadata": re.compile(rb'"media_metadata"'),  # alt texts beside the media: rare, and read post by post
 }
 LARGEST_COUNT = 10**18
 
