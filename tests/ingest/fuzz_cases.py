@@ -349,13 +349,19 @@ def _bluesky_page(chance: random.Random) -> bytes:
     return mutated(content, chance) if chance.random() < 0.7 else content
 
 
-def _views_are_told(name: str, content: bytes, rows: Rows) -> None:
-    """As for marks; a view whose address became one of another collection is no post, and its text is not kept.
+def _views_are_told(_name: str, content: bytes, rows: Rows) -> None:
+    """Every view that stands there whole, to its neighbours' marks, stands in some row.
 
-    Of one that falls apart, which is told, the text may come to stand beside a view, as a field that is not read.
+    Of one that falls apart the text may come to stand beside another view, as a field that is not read.
     """
-    if not {"not_taken:other", "not_a_post"} & {row["reason"] for row in rows["quarantine"]}:
-        _marks_are_told(name, content, rows)
+    if _is_cut(rows) or {row["reason"] for row in rows["quarantine"]} & LOSSES:
+        return
+    said = " ".join([str(row["text"]) for row in rows["post"]] + [str(row["raw"]) for row in rows["quarantine"]])
+    for indent in (None, 1):
+        page = json.dumps({"feed": bluesky_views(), "cursor": "x"}, indent=indent)
+        around = MARK.split(page)
+        for mark, before, after in zip(MARK.findall(page), around, around[1:], strict=False):
+            assert mark in said or f"{before}{mark}{after}".encode() not in content
 
 
 CAR = repository(

@@ -161,7 +161,11 @@ def _parquet_rows(stream: IO[bytes]) -> Iterator[Row]:
     if not stream.seekable():
         stream = pa.BufferReader(stream.read())
     number = 0
-    for batch in pq.ParquetFile(stream).iter_batches(8192):
+    try:
+        file = pq.ParquetFile(stream)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"a column's name is not UTF-8: {error}") from error
+    for batch in file.iter_batches(8192):
         columns = [_cells(column) for column in batch.columns]
         for cells in zip(*columns, strict=True):
             number += 1
