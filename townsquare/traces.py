@@ -54,6 +54,11 @@ class Traces:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @functools.cached_property
+    def beginnings(self) -> list[_Beginnings]:
+        """What a search looks for first. Kept: every copy is searched for the same traces."""
+        return [_Beginnings.of(self, size) for size in np.unique(np.minimum(self.sizes, HEAD)).tolist()]
+
     def take(self, rows: np.ndarray) -> Traces:
         """Some of the traces, by a mask or by numbers."""
         chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -147,11 +152,10 @@ def places(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Tex
     traces, array = as_traces(texts), _large(column)
     if not len(traces) or not len(array):
         return Places(*(np.zeros(0, np.int64) for _ in range(4)))
-    begins = [_Beginnings.of(traces, size) for size in np.unique(np.minimum(traces.sizes, HEAD)).tolist()]
     slices = list(_slices(_offsets(array)))
 
     def search(rows: tuple[int, int]) -> Places:
-        return _search(array.slice(rows[0], rows[1] - rows[0]), rows[0], traces, begins)
+        return _search(array.slice(rows[0], rows[1] - rows[0]), rows[0], traces)
 
     if len(slices) == 1:
         return search(slices[0])
@@ -171,11 +175,15 @@ def _slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _search(array: pa.Array, first_row: int, traces: Traces, begins: Sequence[_Beginnings]) -> Places:
+def _search(array: pa.Array, first_row: int, traces: Traces) -> Places:
     """The places in some rows, of which the first is row `first_row` of the column."""
     data, offsets, kept = _folded(array)
     own = _offsets(array)
-    parts = [_in_rows(*found, offsets, traces.sizes) for group in begins for found in _matches(data, traces, group)]
+    parts = [
+        _in_rows(*found, offsets, traces.sizes)
+        for group in traces.beginnings
+        for found in _matches(data, traces, group)
+    ]
     parts = parts or [(np.zeros(0, np.int64),) * 3]
     rows, numbers, at = (np.concatenate(column) for column in zip(*parts, strict=True))
     first, last = kept[at], kept[at + traces.sizes[numbers] - 1]
