@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -90,7 +91,7 @@ def everything_on_disk(square: Square) -> str:
     return "\n".join(path.read_bytes().decode("latin-1") for path in files)
 
 
-def rows_of_receipts(square: Square) -> dict[str, object]:
+def rows_of_receipts(square: Square) -> dict[str, Any]:
     """What the receipts of the stages say that is there now."""
     return {
         name: json.loads((square.receipts / f"{name}.json").read_text())["results"]["revised"]
