@@ -12,8 +12,11 @@ All rows of a column are searched for all traces in one pass of numpy over the b
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ import pyarrow.compute as pc
 HEAD = 16  # bytes of a folded text that are looked for first
 SHORTEST = 24  # characters; a shorter text is too often somebody else's too
 LEAST_BYTES = HEAD  # of the folded text, for the same reason; then all are found in one pass
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20  # of text that are searched at once: what is made of them stays in the processor's cache
 BITS = 22  # of the table of beginnings: 4 million entries
 
 _FOLD = np.zeros(256, np.uint8)
@@ -51,6 +54,11 @@ class Traces:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @functools.cached_property
+    def beginnings(self) -> list[_Beginnings]:
+        """What a search looks for first. Kept: every copy is searched for the same traces."""
+        return [_Beginnings.of(self, size) for size in np.unique(np.minimum(self.sizes, HEAD)).tolist()]
+
     def take(self, rows: np.ndarray) -> Traces:
         """Some of the traces, by a mask or by numbers."""
         chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -61,7 +69,16 @@ class Traces:
         """Traces of whole texts, whatever their length; a text without a letter or digit has none."""
         said = list(texts)
         names = pa.array(list(uids) if uids is not None else [""] * len(said), pa.string())
-        data, offsets, _ = _folded(pa.array(said, pa.large_string()))
+        array = _large(said)
+        parts = [cls._of_rows(array.slice(a, b - a), names.slice(a, b - a)) for a, b in _slices(_offsets(array))]
+        columns = zip(*((part.sizes, part.heads, part.wholes) for part in parts), strict=True)
+        if not parts:
+            return cls(names, np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+        return cls(pa.concat_arrays([part.uids for part in parts]), *map(np.concatenate, columns))
+
+    @classmethod
+    def _of_rows(cls, array: pa.Array, names: pa.Array) -> Traces:
+        data, offsets, _ = _folded(array)
         sizes = np.diff(offsets)
         rows = np.flatnonzero(sizes)
         sums, inverse = _sums(data)
@@ -132,20 +149,45 @@ class Places:
 
 def places(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> Places:
     """Every place in which a trace stands whole in a row."""
-    traces = as_traces(texts)
-    array = _large(column)
-    parts: list[tuple[np.ndarray, ...]] = []
-    if len(traces) and len(array):
-        data, offsets, kept = _folded(array)
-        for size in np.unique(np.minimum(traces.sizes, HEAD)).tolist():
-            chosen = np.flatnonzero(np.minimum(traces.sizes, HEAD) == size)
-            parts += [_in_rows(*found, offsets, traces.sizes) for found in _matches(data, traces, chosen, size)]
-        own = np.asarray(_offsets(array))
-    if not parts:
+    traces, array = as_traces(texts), _large(column)
+    if not len(traces) or not len(array):
         return Places(*(np.zeros(0, np.int64) for _ in range(4)))
-    rows, numbers, begins = (np.concatenate(column) for column in zip(*parts, strict=True))
-    first, last = kept[begins], kept[begins + traces.sizes[numbers] - 1]
-    return Places(rows, numbers, first - own[rows], last + 1 - own[rows])
+    slices = list(_slices(_offsets(array)))
+
+    def search(rows: tuple[int, int]) -> Places:
+        return _search(array.slice(rows[0], rows[1] - rows[0]), rows[0], traces)
+
+    if len(slices) == 1:
+        return search(slices[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy leaves Python's lock
+        parts = list(pool.map(search, slices))
+    names = [field.name for field in dataclasses.fields(Places)]
+    return Places(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first row, end) of stretches of about CHUNK_BYTES: what is searched at once, so that memory is bounded."""
+    first, rows = 0, len(offsets) - 1
+    while first < rows:
+        end = int(np.searchsorted(offsets, offsets[first] + CHUNK_BYTES, "right")) - 1
+        end = min(max(end, first + 1), rows)
+        yield first, end
+        first = end
+
+
+def _search(array: pa.Array, first_row: int, traces: Traces) -> Places:
+    """The places in some rows, of which the first is row `first_row` of the column."""
+    data, offsets, kept = _folded(array)
+    own = _offsets(array)
+    parts = [
+        _in_rows(*found, offsets, traces.sizes)
+        for group in traces.beginnings
+        for found in _matches(data, traces, group)
+    ]
+    parts = parts or [(np.zeros(0, np.int64),) * 3]
+    rows, numbers, at = (np.concatenate(column) for column in zip(*parts, strict=True))
+    first, last = kept[at], kept[at + traces.sizes[numbers] - 1]
+    return Places(rows + first_row, numbers, first - own[rows], last + 1 - own[rows])
 
 
 def rows_holding(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> np.ndarray:
@@ -164,15 +206,20 @@ def held(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts
     return found
 
 
-def rows_naming(column: pa.ChunkedArray, uids: Collection[str]) -> np.ndarray:
+def rows_naming(column: pa.ChunkedArray, uids: frozenset[str]) -> np.ndarray:
     """For each row (bool) of uids, or of lists of uids, whether it names any of `uids`."""
-    wanted = pa.array(sorted(uids), pa.string())
+    wanted = _as_array(uids)
     if not pa.types.is_list(column.type):
         return np.asarray(pc.fill_null(pc.is_in(column, wanted), False))
     found = np.zeros(len(column), bool)
     lists = column.combine_chunks()
     found[np.asarray(pc.list_parent_indices(lists).filter(pc.is_in(pc.list_flatten(lists), wanted)))] = True
     return found
+
+
+@functools.lru_cache(maxsize=2)
+def _as_array(uids: frozenset[str]) -> pa.Array:
+    return pa.array(list(uids), pa.string())
 
 
 def _large(column: Iterable[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -185,63 +232,88 @@ def _large(column: Iterable[str | None] | pa.Array | pa.ChunkedArray) -> pa.Arra
 
 def _offsets(array: pa.Array) -> np.ndarray:
     buffer = array.buffers()[1]
-    return np.frombuffer(buffer, np.int64)[array.offset : array.offset + len(array) + 1] if buffer else np.zeros(1)
+    return (
+        np.frombuffer(buffer, np.int64)[array.offset : array.offset + len(array) + 1]
+        if buffer
+        else np.zeros(1, np.int64)
+    )
 
 
 def _folded(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The bytes that count of all rows in a line; where each row begins in it; where each byte stood before."""
     array = _large(array)
-    offsets = _offsets(array).astype(np.int64)
+    offsets = _offsets(array)
     whole = array.buffers()[2]
-    raw = np.frombuffer(whole, np.uint8)[: offsets[-1]] if whole and len(whole) else np.zeros(0, np.uint8)
+    raw = np.frombuffer(whole, np.uint8)[offsets[0] : offsets[-1]] if whole and len(whole) else np.zeros(0, np.uint8)
     folded = _FOLD[raw]
-    if offsets[0]:
-        folded[: offsets[0]] = 0
-    counts = folded != 0
-    kept = np.flatnonzero(counts)
-    return folded[kept], np.searchsorted(kept, offsets), kept
+    kept = np.flatnonzero(folded)
+    return folded[kept], np.searchsorted(kept, offsets - offsets[0]), kept + offsets[0]
 
 
 def _sums(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Running sums of byte times power, so that a window's hash is a difference; and the inverse powers."""
-    powers = np.ones(len(data) + 1, np.uint64)
-    inverse = np.ones(len(data) + 1, np.uint64)
-    np.multiply.accumulate(np.full(len(data), BASE, np.uint64), out=powers[1:])
-    np.multiply.accumulate(np.full(len(data), _INVERSE, np.uint64), out=inverse[1:])
+    powers, inverse = _powers(len(data) + 1)
     sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(data.astype(np.uint64) * powers[:-1], out=sums[1:])
+    np.cumsum(data * powers[:-1], out=sums[1:])
     return sums, inverse
 
 
-def _matches(
-    data: np.ndarray, traces: Traces, chosen: np.ndarray, size: int
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """(numbers of traces, where each begins in the bytes), for those of the traces whose head has that size."""
-    order = chosen[np.argsort(traces.heads[chosen], kind="stable")]
-    heads = traces.heads[order]
-    bits = np.zeros(1 << BITS, bool)
-    bits[heads >> np.uint64(64 - BITS)] = True
-    longest = int(traces.sizes[chosen].max())
+def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first powers of the base, and of its inverse. Kept: every slice of a column needs the same."""
+    size = 1 << max(count - 1, 1).bit_length()
+    powers, inverse = _all_powers(size)
+    return powers[:count], inverse[:count]
+
+
+@functools.lru_cache(maxsize=2)
+def _all_powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+    both = []
+    for base in (BASE, _INVERSE):
+        powers = np.full(count, base, np.uint64)
+        powers[0] = 1
+        both.append(np.multiply.accumulate(powers))
+    return both[0], both[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Beginnings:
+    """The traces whose head has one size, by their heads: numbers, heads, and a table of bits that says which are."""
+
+    size: int
+    longest: int
+    order: np.ndarray
+    heads: np.ndarray
+    bits: np.ndarray
+
+    @classmethod
+    def of(cls, traces: Traces, size: int) -> _Beginnings:
+        chosen = np.flatnonzero(np.minimum(traces.sizes, HEAD) == size)
+        order = chosen[np.argsort(traces.heads[chosen], kind="stable")]
+        heads = traces.heads[order]
+        bits = np.zeros(1 << BITS, bool)
+        bits[heads >> np.uint64(64 - BITS)] = True
+        return cls(size, int(traces.sizes[chosen].max()), order, heads, bits)
+
+
+def _matches(data: np.ndarray, traces: Traces, group: _Beginnings) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """(numbers of traces, where each begins in the bytes), for the traces of one group."""
+    size, heads, longest = group.size, group.heads, group.longest
     step = max(CHUNK_BYTES, 4 * longest)
-    sums, inverse = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-    powers: np.ndarray | None = None
+    powers, inverse = _powers(min(len(data), step + longest - 1) + 1)
     for start in range(0, len(data) - size + 1, step):
         part = data[start : start + step + longest - 1]
-        if powers is None:
-            powers = np.ones(len(part), np.uint64)
-            np.multiply.accumulate(np.full(len(part) - 1, BASE, np.uint64), out=powers[1:])
-            inverse = np.ones(len(part), np.uint64)
-            np.multiply.accumulate(np.full(len(part) - 1, _INVERSE, np.uint64), out=inverse[1:])
         sums = np.zeros(len(part) + 1, np.uint64)
         np.cumsum(part * powers[: len(part)], out=sums[1:])
         windows = min(step, len(part) - size + 1)
-        hashes = (sums[size : size + windows] - sums[:windows]) * inverse[:windows]
-        at = np.flatnonzero(bits[hashes >> np.uint64(64 - BITS)])
-        low, high = np.searchsorted(heads, hashes[at], "left"), np.searchsorted(heads, hashes[at], "right")
+        hashes = sums[size : size + windows] - sums[:windows]
+        hashes *= inverse[:windows]
+        at = np.flatnonzero(group.bits[hashes >> np.uint64(64 - BITS)])
+        found = hashes[at]
+        low, high = np.searchsorted(heads, found, "left"), np.searchsorted(heads, found, "right")
         times = high - low
         at, low = np.repeat(at, times), np.repeat(low, times)
         within = np.arange(len(low)) - np.repeat(np.cumsum(times) - times, times)
-        numbers = order[low + within]
+        numbers = group.order[low + within]
         ends = at + traces.sizes[numbers]
         fits = ends <= len(part)
         at, numbers, ends = at[fits], numbers[fits], ends[fits]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import lance
 import numpy as np
@@ -14,6 +15,11 @@ from townsquare.ingest import events as event_states
 from townsquare.ingest import held_back, store
 from townsquare.square import Square
 from townsquare.traces import Texts, Traces, as_traces, rows_holding
+
+if TYPE_CHECKING:
+    from lance import LanceDataset
+
+BATCH_ROWS = 1 << 16
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
@@ -27,25 +33,24 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
 
 
 def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
-    """Count rows, in every version of the tables, that still hold content of the posts."""
+    """Count rows, in every version of the tables, that still hold content of the posts.
+
+    What a live post says in the newest version is its author's, whoever else has said it.
+    """
     if not store.path(square, "posts").is_dir():
         return {"posts": 0, "quarantine": 0}
-    wanted, traces = _array(uids), as_traces(texts)
+    wanted, traces = pa.array(list(uids), pa.string()), as_traces(texts)
     gone = _gone(square, uids)
+    newest = store.dataset(square, "posts").version
     return {
         "posts": sum(
-            _in_posts(table, wanted, traces)
-            for table in _versions(square, "posts", ["uid", "state", *store.CONTENT_COLUMNS])
+            _in_posts(table, wanted, traces, live_too=table.version < newest) for table in _versions(square, "posts")
         ),
         "quarantine": sum(
-            int((held_back.holds(table, *gone) | held_back.holds_text(table, traces)).sum())
-            for table in _versions(square, "quarantine", list(held_back.READS))
+            int((held_back.holds(rows, *gone) | held_back.holds_text(rows, traces)).sum())
+            for rows in (table.to_table(columns=list(held_back.READS)) for table in _versions(square, "quarantine"))
         ),
     }
-
-
-def _array(uids: frozenset[str]) -> pa.Array:
-    return pa.array(sorted(uids), pa.string())
 
 
 def _in_state(square: Square, state: str) -> set[str]:
@@ -60,17 +65,21 @@ def _gone(square: Square, uids: frozenset[str]) -> tuple[set[str], set[str]]:
     return _in_state(square, "deleted") | (set(uids) - _in_state(square, "suppressed")) | named, authors
 
 
-def _versions(square: Square, name: str, columns: list[str]) -> Iterator[pa.Table]:
+def _versions(square: Square, name: str) -> Iterator[LanceDataset]:
     for version in store.dataset(square, name).versions():
-        yield lance.dataset(store.path(square, name), version=version["version"]).to_table(columns=columns)
+        yield lance.dataset(store.path(square, name), version=version["version"])
 
 
-def _in_posts(table: pa.Table, wanted: pa.Array, traces: Traces) -> int:
-    # A suppressed post keeps its text by design; its reversal brings it back without another ingest.
-    table = table.filter(pc.not_equal(table["state"], "suppressed"))
-    has_content = reduce(pc.or_, (pc.is_valid(table[name]) for name in store.CONTENT_COLUMNS))
-    by_uid = np.asarray(pc.and_(pc.is_in(table["uid"], wanted), has_content))
-    by_text = rows_holding(table["text"], traces)
-    other = np.flatnonzero(np.asarray(pc.fill_null(pc.not_equal(table["text"], table["text_raw"]), True)))
-    by_text[other] |= rows_holding(table["text_raw"].take(pa.array(other)), traces)
-    return int((by_uid | by_text).sum())
+def _in_posts(table: LanceDataset, wanted: pa.Array, traces: Traces, *, live_too: bool) -> int:
+    """Rows with content of one of the posts, or that say one of the texts; where not `live_too`, no live post does."""
+    hits = 0
+    for batch in table.to_batches(columns=["uid", "state", *store.CONTENT_COLUMNS], batch_size=BATCH_ROWS):
+        # A suppressed post keeps its text by design; its reversal brings it back without another ingest.
+        rows = batch.filter(pc.not_equal(batch["state"], "suppressed"))
+        has_content = reduce(pc.or_, (pc.is_valid(rows[name]) for name in store.CONTENT_COLUMNS))
+        held = np.array(pc.and_(pc.is_in(rows["uid"], wanted), has_content), bool)
+        searched = np.flatnonzero(live_too | np.asarray(pc.not_equal(rows["state"], "live")))
+        said = rows.take(pa.array(searched))
+        held[searched] |= rows_holding(said["text"], traces) | rows_holding(said["text_raw"], traces)
+        hits += int(held.sum())
+    return hits

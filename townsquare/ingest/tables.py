@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,8 @@ from townsquare.traces import Texts, Traces, held, telling
 
 if TYPE_CHECKING:
     from lance import LanceDataset
+
+BATCH_ROWS = 1 << 16
 
 
 def posts_dataset(square: Square) -> LanceDataset:
@@ -110,9 +113,11 @@ def traces_of_removed(square: Square) -> Traces:
     traces = Traces.joined([removed.remembered(square), *parts])
     if not len(traces):
         return traces
-    live = posts_dataset(square).to_table(columns=says, filter="state = 'live'")
-    other = live.filter(pc.fill_null(pc.not_equal(live["text"], live["text_raw"]), True))
-    return traces.take(~(held(live["text"], traces) | held(other["text_raw"], traces)))
+    others = np.zeros(len(traces), bool)
+    for batch in posts_dataset(square).to_batches(columns=says, filter="state = 'live'", batch_size=BATCH_ROWS):
+        differs = pc.fill_null(pc.not_equal(batch["text"], batch["text_raw"]), True)
+        others |= held(batch["text"], traces) | held(batch["text_raw"].filter(differs), traces)
+    return traces.take(~others)
 
 
 def quotes_cut(square: Square) -> frozenset[str]:

@@ -1,11 +1,12 @@
 """Takedown in the index: rows gone, old versions gone, and a dictionary of words as if the posts had never been.
 
-Compacting rewrites the dictionary in the Lance of today; that it is built anew as well keeps this from
-hanging on it.
+Compacting rewrites the dictionary in the Lance of today. Where one does not, it is built anew, which takes as long
+as building the index.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,12 +41,21 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
     if held or not _settled(table):
         table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
         table = index.dataset(square)
-        if not table.count_rows():  # there is nothing to build anew from, and the old dictionary must go all the same
-            for name in [described.name for described in table.describe_indices()]:
-                table.drop_index(name)
-        index.add_search(index.dataset(square))
+        table.cleanup_old_versions(older_than=dt.timedelta(0), delete_unverified=True)
+        if not _settled(table):
+            _forget_words(table)
     _revise(square)
     return {"index": len(held)}
+
+
+def _forget_words(table: LanceDataset) -> None:
+    """A new dictionary; none where no row is left to build one from, and the old one must go all the same."""
+    import lance
+
+    if not table.count_rows():
+        for name in [described.name for described in table.describe_indices()]:
+            table.drop_index(name)
+    index.add_search(lance.dataset(table.uri))
 
 
 def _settled(table: LanceDataset) -> bool:

@@ -12,9 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, trainers
 
 from townsquare.errors import InputError
-from townsquare.model import gguf_files
 from townsquare.model.chat import SPECIAL_TOKENS
-from townsquare.model.huggingface import TOKENIZER_FILES, tokenizer_config
 from townsquare.square import write_atomically, write_json
 
 LONGEST = 2048
@@ -23,6 +21,8 @@ LONGEST = 2048
 def train_vocabulary(texts: Iterable[str], size: int, folder: Path) -> None:
     """Train a byte-level BPE on `texts` and write it as a Hugging Face tokenizer folder."""
     from tokenizers import pre_tokenizers
+
+    from townsquare.model import gguf_files  # here, for it brings torch, which a takedown has no use for
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = gguf_files.pre_tokenizer()
@@ -39,6 +39,9 @@ def train_vocabulary(texts: Iterable[str], size: int, folder: Path) -> None:
 
 def copy_vocabulary(base: Path, folder: Path) -> None:
     """Write a base model's vocabulary as a Hugging Face tokenizer folder. Raises InputError."""
+    from townsquare.model import gguf_files
+    from townsquare.model.huggingface import TOKENIZER_FILES
+
     if base.suffix == ".gguf":
         _write(gguf_files.read_tokenizer(base), folder)
         return
@@ -60,6 +63,8 @@ def copy_vocabulary(base: Path, folder: Path) -> None:
 
 
 def _write(tokenizer: Tokenizer, folder: Path) -> None:
+    from townsquare.model.huggingface import tokenizer_config
+
     write_atomically(folder / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
     write_json(folder / "tokenizer_config.json", tokenizer_config(LONGEST))
 
