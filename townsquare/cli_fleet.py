@@ -48,7 +48,6 @@ def pool_list(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
     Example: townsquare fleet pool list
     """
     from townsquare.fleet.book import read_book
-    from townsquare.show import show_rows
 
     book = read_book(Square.open(square))
     rows = []
@@ -58,8 +57,12 @@ def pool_list(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
         rows.append(dataclasses.asdict(pool) | {"leases": [lease.id for lease in leases], "allocated": held})
     if as_json:
         echo_json(rows)
-    else:
-        show_rows(rows, "No pool yet. See: townsquare fleet pool add --help", Console())
+        return
+    for row in rows:
+        leased = f"{row['allocated']:,} at work; leases: {', '.join(row['leases']) or 'none'}"
+        typer.echo(f"{row['id']}: {row['gpus']:,} {row['gpu']} of {row['lender']}, {leased}")
+    if not rows:
+        typer.echo("No pool yet. See: townsquare fleet pool add --help")
 
 
 @lease_app.command("add")
@@ -95,7 +98,6 @@ def lease_list(square: SquareOption = HERE, as_json: JsonOption = False) -> None
     import datetime as dt
 
     from townsquare.fleet.book import read_book
-    from townsquare.show import show_rows
 
     book, at = read_book(Square.open(square)), dt.datetime.now(dt.UTC)
     rows = []
@@ -106,9 +108,15 @@ def lease_list(square: SquareOption = HERE, as_json: JsonOption = False) -> None
     if as_json:
         echo_json(rows)
         return
-    shown = ("id", "pool", "gpus", "starts", "ends", "recalled_at", "priority", "left_gpu_hours", "left_usd", "runs")
-    short = [{name: row[name] for name in shown} for row in rows]
-    show_rows(short, "No lease yet. See: townsquare fleet lease add --help", Console())
+    for row in rows:
+        budgets = ((row["left_gpu_hours"], "GPU-hours"), (row["left_usd"], "USD"))
+        said = [f"{value:,.6g} {unit} left" for value, unit in budgets if value is not None]
+        said += [f"recalled for {row['recalled_at']}"] if row["recalled_at"] else []
+        said += [f"at work: {', '.join(row['runs'])}"] if row["runs"] else []
+        typer.echo(f"{row['id']}: {row['gpus']:,} of pool {row['pool']}, {row['starts']} to {row['ends']}" +
+                   "".join(f"; {part}" for part in said))  # fmt: skip
+    if not rows:
+        typer.echo("No lease yet. See: townsquare fleet lease add --help")
 
 
 @lease_app.command("ask")
@@ -186,7 +194,7 @@ def statement(square: SquareOption = HERE, as_json: JsonOption = False, *, setti
     Example: townsquare fleet statement --lender "North Works" --starts 2026-12-01 --ends 2026-12-31
     """
     from townsquare.fleet.statements import write_statements
-    from townsquare.show import show_results, show_rows
+    from townsquare.show import show_results
 
     place, console = Square.open(square), Console()
     made = write_statements(place, make_config(StatementConfig, settings))
@@ -195,7 +203,10 @@ def statement(square: SquareOption = HERE, as_json: JsonOption = False, *, setti
         return
     for one in made:
         show_results(f"{one['lender']}, {one['starts']} to {one['ends']}", one["totals"], console)
-        show_rows(one["reconciliation"], "No run used these GPUs in this time.", console)
+        for row in one["reconciliation"]:
+            log, off = row["step_log_seconds"], row["difference_seconds"]
+            held = "its step log is gone" if log is None else f"step log {log:,.3f} s, difference {off:,.3f} s"
+            typer.echo(f"  run {row['run']} {row['fingerprint']}: ledger {row['ledger_seconds']:,.3f} s, {held}")
         for name in one["files"]:
             typer.echo(place.statements / name)
     if not made:

@@ -43,16 +43,6 @@ def show_results(title: str, results: Mapping[str, Any], console: Console) -> No
     console.print(table)
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], none: str, console: Console) -> None:
-    """Print records of the same fields, one a row; or the sentence `none` where there are no records."""
-    table = Table(box=None, padding=(0, 2))
-    for name, value in rows[0].items() if rows else ():
-        table.add_column(name.replace("_", " "), overflow="fold", justify="right" if _is_number(value) else "left")
-    for row in rows:
-        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else _cell(v) for v in row.values()))
-    console.print(table if rows else none)
-
-
 def show_grants(grants: Sequence[Grant], console: Console) -> None:
     """Print every grant, one a row."""
     table = Table(box=None, padding=(0, 2))
@@ -110,10 +100,6 @@ def _rows(name: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, list):
         return [(label, f"{len(value)} entries (--json)")]
     return [(label, _text(value))]
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else _text(value)
 
 
 def _is_number(value: Any) -> bool:

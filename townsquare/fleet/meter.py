@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +31,7 @@ from townsquare.square import Square
 
 CPU = "CPU"
 NOTICE_SECONDS = 900.0  # before the time at which a run must stop
+RECENT_STEPS = 20  # the longest of these is what one more step is taken to need
 
 Line = dict[str, Any]
 ByDay = dict[str, float]
@@ -209,7 +210,8 @@ class Meter:
         self.session = 1 + max((line["session"] for line in lines), default=0)
         self._seconds: ByDay = {}
         self._steps: ByDay = {}
-        self._longest = 0.0
+        recent = read_lines(job.folder / "steps.jsonl")[-RECENT_STEPS:]
+        self._recent = deque((line["seconds"] for line in recent), maxlen=RECENT_STEPS)
         self._noticed = False
         self._devices = 1  # one process trains on one device
         self._changed = self._read_at = -1.0
@@ -224,6 +226,7 @@ class Meter:
             lease=self._allocation.lease if self._allocation else None,
             allocation=self._allocation.id if self._allocation else None,
         )
+        self._give_notice()
 
     def step(self, step: int, seconds: float) -> Line:
         """Count a step that is done; returns what its line in the step log says besides."""
@@ -231,7 +234,7 @@ class Meter:
         self._step = step
         self._seconds = added(self._seconds, {at[:10]: seconds})
         self._steps = added(self._steps, {at[:10]: 1})
-        self._longest = max(self._longest, seconds)
+        self._recent.append(seconds)
         self._read_allocation()
         self._give_notice()
         return {"at": at, "session": self.session}
@@ -246,14 +249,16 @@ class Meter:
 
     def why_stop(self) -> str | None:
         """Why the run must stop at a checkpoint now, or None. One more step like the longest must still fit in."""
-        left, until = self._left(), self._until()
-        if left is not None and left < self._longest * self._devices:
-            assert self._allocation is not None
-            return f"the budget of the lease {self._allocation.lease} is used up"
-        if until is not None and until < self._longest:
-            assert self._allocation is not None
-            return self._allocation.stops_because or f"the lease {self._allocation.lease} is over"
+        held, left, until = self._allocation, self._left(), self._until()
+        if held is not None and left is not None and left < max(self._longest * self._devices, 1e-6):
+            return f"the budget of the lease {held.lease} is used up"
+        if held is not None and until is not None and until < self._longest:
+            return held.stops_because or f"the lease {held.lease} is over"
         return None
+
+    @property
+    def _longest(self) -> float:
+        return max(self._recent, default=0.0)
 
     def _left(self) -> float | None:
         """GPU-seconds that the budget has left; None: no limit."""
@@ -297,12 +302,12 @@ class Meter:
             )
 
     def _give_notice(self) -> None:
-        left, until = self._left(), self._until()
-        says = None
-        if self._allocation is not None and left is not None and left < (self._allocation.notice_seconds or 0.0):
-            says = f"the lease {self._allocation.lease} has {max(left, 0.0) / 3600:,.3g} GPU-hours left"
-        elif self._allocation is not None and until is not None and until < NOTICE_SECONDS:
-            says = f"{self._allocation.stops_because}, at {self._allocation.stops_at}"
+        held, left, until, says = self._allocation, self._left(), self._until(), None
+        soon = 3 * self._longest
+        if held is not None and left is not None and left < max(held.notice_seconds or 0.0, soon * self._devices):
+            says = f"the budget of the lease {held.lease} has {max(left, 0.0) / 3600:,.3g} GPU-hours left"
+        elif held is not None and until is not None and until < max(NOTICE_SECONDS, soon):
+            says = f"{held.stops_because}, at {held.stops_at}"
         if says is not None and not self._noticed:
             self._noticed = True
             self._write("notice", says=says)

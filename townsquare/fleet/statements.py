@@ -168,7 +168,7 @@ def reconcile(square: Square, book: Book, leases: set[str], days: tuple[str, str
                 "fingerprint": fingerprint,
                 "ledger_seconds": round(used, 3),
                 "step_log_seconds": None if said is None else round(said, 3),
-                "difference_seconds": None if said is None else round(used - said, 3),
+                "difference_seconds": None if said is None else round(used - said, 3) + 0.0,
             }
         )
     return found

@@ -34,7 +34,11 @@ NO_TARGET = -100
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved where it was."""
+    """The run was asked to stop, or its lease is at an end (`lease_ended`), and has saved where it was."""
+
+    def __init__(self, message: str, *, lease_ended: bool = False) -> None:
+        super().__init__(message)
+        self.lease_ended = lease_ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,8 @@ def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: P
                     plan.meter.saved(step + 1)
                 saved_at = time.monotonic()
             if stopping and step + 1 < dial.steps:
-                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}" + (f": {why}" if why else ""))
+                because = f": {why}" if why else ""
+                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}{because}", lease_ended=bool(why))
     return state
 
 

@@ -94,7 +94,10 @@ def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, A
                 with metered(job, done) as plan.meter:
                     state = train(decoder, hidden, order, plan, bar)
             except Interrupted as error:
-                raise TownsquareError(f"training was {error}", remedy="Run the same command again to go on.") from None
+                how = ", under another --lease or when this one allows more." if error.lease_ended else "."
+                raise TownsquareError(
+                    f"training was {error}", remedy=f"Run the same command again to go on{how}"
+                ) from None
     return _results(square, config, decoder, plan, order, state)
 
 
