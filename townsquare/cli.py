@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
 from townsquare.cli_fleet import lease_app, pool_app, statement
 from townsquare.cli_records import (
@@ -42,7 +43,7 @@ STOPPED_BY_HAND = 130
 
 FLOW = (
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "audit", "report", "status", "demo",
 )  # fmt: skip
 
 
@@ -298,6 +299,7 @@ def fleet_validate(as_json: JsonOption = False, *, settings: Any) -> None:
 
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(audit_app, name="audit")
 
 
 @app.command()
