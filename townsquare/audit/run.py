@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,8 @@ from townsquare.square import Square, write_atomically
 from townsquare.traces import rows_holding
 
 PAGE, SUMMARY = "audit.html", "eu-training-content-summary.md"
+WIDEST = 9  # columns of a table that fits a page; a wider record is written one field a line
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 def run(square: Square, config: AuditConfig) -> Receipt:
@@ -136,13 +139,13 @@ def _page(square: Square, facts: Facts, items: list[Item]) -> bytes:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = _cell
     text = resources.files("townsquare.audit").joinpath("audit.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text).render(name=square.root.name, facts=facts, items=items).encode()
+    return environment.from_string(text).render(name=square.root.name, facts=facts, items=items, WIDEST=WIDEST).encode()
 
 
 def _cell(value: Any) -> str:
-    """A value as a reader wants it: long hashes cut, figures grouped, unknown said so."""
+    """A value as a reader wants it: long hashes cut, figures grouped, times to the second."""
     if value is None:
-        return "unknown"
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -154,4 +157,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_cell(one)}" for key, one in value.items())
     text = str(value)
+    if MOMENT.match(text):
+        return text[:19].replace("T", " ")
     return f"{text[:12]}…" if len(text) == 64 and all(c in "0123456789abcdef" for c in text) else text
