@@ -32,7 +32,7 @@ def usage(square: Square, lease: str, day: str, used: float, lost: float = 0.0, 
 
 @pytest.fixture
 def fleet(square: Square) -> Square:
-    """Nights on 100 GPUs at $2; 10 in kind without a price; 4 of another lender; usage on both sides of a month's end."""
+    """Nights on 90 GPUs, 10 in kind without a price, 4 of another lender; usage on both sides of a month's end."""
     add(square, Pool("north", "North Works", "H100 SXM", 100))
     add(square, Pool("south", "South & Sons", "L40S", 4))
     terms = {"starts": "2027-01-01", "ends": "2027-03-31"}
@@ -131,7 +131,7 @@ def test_the_three_files_say_the_same_and_are_recorded(fleet: Square) -> None:
     used = [float(row["used_gpu_hours"]) for row in rows]
     assert used[0] + used[1] == used[2] + used[3] == used[4]
     page = stem.with_suffix(".html").read_text()
-    for text in ("North Works", "$272.00", "4 × L40S"[:0], "1 February 2027 to 28 February 2027", "5,000.00"):
+    for text in ("North Works", "$272.00", "1 February 2027 to 28 February 2027", "5,000.00"):
         assert text in page
     with Ledger.open(fleet) as ledger:
         [row] = ledger.entries("statement_issued")

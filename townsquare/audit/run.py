@@ -17,6 +17,7 @@ from townsquare.audit.config import AuditConfig
 from townsquare.audit.items import Facts, Item, all_items
 from townsquare.errors import ProofError, StaleError
 from townsquare.ingest import tables
+from townsquare.ingest.held_back import unescaped
 from townsquare.ledger import Entry, Ledger
 from townsquare.progress import progress
 from townsquare.receipts import Input, Receipt
@@ -125,7 +126,7 @@ def _refuse_words(square: Square, files: dict[str, bytes]) -> None:
     if not len(traces):
         return
     for name, data in files.items():
-        if Path(name).suffix != ".parquet" and rows_holding([data.decode()], traces).any():
+        if Path(name).suffix != ".parquet" and rows_holding([data.decode(), unescaped(data.decode())], traces).any():
             raise ProofError(
                 "the audit would hold what a removed post said",
                 place=name,

@@ -249,7 +249,7 @@ def _entry(row: Any) -> Entry:
 SAID = {
     StorageError: ("disk is full", "readonly", "read-only", "disk I/O error", "No space left"),
     LockedError: ("locked", "lock timeout"),
-    ConfigError: ("connection failed", "connection refused", "could not translate host", "does not exist", "timeout"),
+    ConfigError: ("connection ", "could not translate host", "does not exist", "timeout"),
 }
 """By which words a database says what is wrong; anything else means that what it holds is no ledger."""
 
