@@ -26,6 +26,7 @@ from townsquare.fleet.config import AskConfig
 from townsquare.fleet.leases import amend, ask, on_lease, recall
 from townsquare.fleet.meter import Job, LeaseError, Meter, metered, read_lines, settle_earlier
 from townsquare.fleet.pools import Lease, Pool, add
+from townsquare.fleet.statements import reconcile
 from townsquare.ledger import Ledger
 from townsquare.square import Square, write_json
 
@@ -95,6 +96,12 @@ def charged(square: Square) -> dict[int, tuple[float, float]]:
     return found
 
 
+def differences(square: Square) -> list[float | None]:
+    """Seconds by which the ledger and each step log differ, over all days."""
+    rows = reconcile(square, read_book(square), {None}, ("2000-01-01", "2999-12-31"))  # type: ignore[arg-type]
+    return [row["difference_seconds"] for row in rows]
+
+
 def test_a_run_that_ends_well(square: Square) -> None:
     trainer = Trainer(square)
     with trainer.session() as running:
@@ -116,10 +123,12 @@ def test_steps_of_a_killed_run_that_no_checkpoint_holds_are_lost(square: Square,
         trainer.step(running, 2.0)
         trainer.step(running, 4.0)
     assert charged(square) == {1: (1.0, 6.0)}, "before it goes on"
+    assert differences(square) == [0.0], "lost steps stand in the step log still, and are not used"
     with trainer.session() as running:
         trainer.step(running, 8.0)
         trainer.save(running)
     assert charged(square) == {1: (1.0, 6.0), 2: (8.0, 0.0)}, "and after"
+    assert differences(square) == [0.0]
     told = [line["why"] for line in read_lines(trainer.job.log) if line["what"] == "end"]
     assert told == ["killed", "finished"]
 
