@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
+from townsquare.cli_fleet import lease_app, pool_app, statement
 from townsquare.cli_records import (
     HERE,
     JsonOption,
@@ -41,7 +43,7 @@ STOPPED_BY_HAND = 130
 
 FLOW = (
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "audit", "report", "status", "demo",
 )  # fmt: skip
 
 
@@ -76,7 +78,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
+fleet_app = typer.Typer(
+    no_args_is_help=True, help="What a training run takes on borrowed GPUs, who lends them, and who is owed."
+)
 
 
 def add_stage(name: str, config: type, module: str, text: str) -> None:
@@ -152,15 +156,37 @@ add_stage(
     "Train the vocabulary, or take a base model's, and write the corpus as shards of token ids.\n\n"
     "Examples: townsquare tokens --vocabulary-size 8192\n\ntownsquare tokens --base SmolLM2-135M-Instruct.gguf",
 )
-add_stage(
-    "train",
-    TrainConfig,
-    "townsquare.train.run",
-    "Train a model from scratch, or go on from a run or a base. Stopped at any moment, it resumes exactly.\n\n"
-    "Examples: townsquare train --name base --size 6M\n\n"
-    "townsquare train --name chat --objective tune --start-from base\n\n"
-    "townsquare train --name chat --objective tune --base path/to/huggingface-folder",
-)
+
+
+@app.command()
+@with_options(TrainConfig)
+def train(
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    lease: Annotated[str | None, typer.Option(help="The lease whose GPUs it uses, or `any` that fits.")] = None,
+    *,
+    settings: Any,
+) -> None:
+    """Train a model from scratch, or go on from a run or a base. Stopped at any moment, it resumes exactly.
+
+    Examples: townsquare train --name base --size 6M
+
+    townsquare train --name chat --objective tune --start-from base
+
+    townsquare train --name chat --objective tune --base path/to/huggingface-folder
+
+    townsquare train --name base --lease north-nights
+    """
+    from townsquare.fleet.leases import asked_by, on_lease
+
+    place = Square.open(square, replace=replace)
+    config = place.config("train", TrainConfig, **settings)
+    with on_lease(place, asked_by(config.name, config.objective, lease)):
+        receipt = importlib.import_module("townsquare.train.run").run(place, config)
+    finish(place, receipt, as_json)
+
+
 add_stage(
     "export",
     ExportConfig,
@@ -235,6 +261,9 @@ def serve(square: SquareOption = HERE, *, settings: Any) -> None:
 
 
 app.add_typer(fleet_app, name="fleet")
+fleet_app.add_typer(pool_app, name="pool")
+fleet_app.add_typer(lease_app, name="lease")
+fleet_app.command("statement")(statement)
 
 
 @fleet_app.command("estimate")
@@ -270,6 +299,7 @@ def fleet_validate(as_json: JsonOption = False, *, settings: Any) -> None:
 
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(audit_app, name="audit")
 
 
 @app.command()
