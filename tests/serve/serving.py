@@ -14,6 +14,7 @@ from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.serve.api import Facts, make_app
 from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
+from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.server import Server, listen
 
 MODEL = "chat"
@@ -57,6 +58,7 @@ NOTHING = Answer(NOTHING_FOUND, (Sentence(NOTHING_FOUND, (), False, False),), ()
 
 class FakeEngine:
     name = MODEL
+    parallel = 1
 
 
 class FakeAssistant:
@@ -67,6 +69,7 @@ class FakeAssistant:
         self.answer = answer
         self.posts = {citation.uid: citation for citation in answer.citations}
         self.asked: list[tuple[list[Turn], Sampling]] = []
+        self.filters: list[Filters] = []
         self.error: Exception | None = None
         self.error_after = 0  # pieces
         self.pause: Callable[[int], None] = lambda piece: None
@@ -75,8 +78,14 @@ class FakeAssistant:
         self.ended = threading.Semaphore(0)  # released whenever an answer has ended, however
 
     def stream(
-        self, messages: Sequence[Turn], sampling: Sampling, stopped: Callable[[], bool]
+        self,
+        messages: Sequence[Turn],
+        sampling: Sampling = Sampling(),
+        stopped: Callable[[], bool] = lambda: False,
+        *,
+        filters: Filters = NONE,
     ) -> Iterator[str | Answer]:
+        self.filters.append(filters)
         self.asked.append((list(messages), sampling))
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)

@@ -41,6 +41,7 @@ class Scripted:
     """An engine that says what it was told to say, and remembers what it was asked."""
 
     name = "scripted"
+    parallel = 1
 
     def __init__(self, reply: str) -> None:
         self.reply = reply

@@ -80,7 +80,7 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
     async def chat(request: Request) -> Response:
         asked = ChatRequest.parse(await _body(request))
         _require_model(asked.model, desk)
-        pieces = desk.stream(asked.turns(), asked.sampling())
+        pieces = desk.stream(asked.turns(), asked.sampling(), asked.wanted())
         if not asked.stream:
             return JSONResponse(completion(asked, await _while_there(request, _whole(pieces))))
         # An engine that is away is told by the status, so the status waits for the first piece.

@@ -9,8 +9,6 @@ from contextlib import closing
 from itertools import takewhile
 from types import TracebackType
 
-import pyarrow.compute as pc
-
 from townsquare.model import chat
 from townsquare.model.chat import Turn
 from townsquare.serve import citations, index, live, retrieval
@@ -18,6 +16,8 @@ from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.engines import Engine, Sampling, open_engine
+from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.fresh import Fresh
 from townsquare.serve.retrieval import Hit
 from townsquare.serve.words import words
 from townsquare.square import Square
@@ -35,6 +35,7 @@ class Assistant:
 
     def __init__(self, square: Square, config: ServeConfig, engine: Engine) -> None:
         self._square, self._config = square, config
+        self._fresh = Fresh(square)
         self.engine = engine
 
     @classmethod
@@ -54,9 +55,9 @@ class Assistant:
     ) -> None:
         self.close()
 
-    def answer(self, messages: Sequence[Turn], sampling: Sampling = Sampling()) -> Answer:
+    def answer(self, messages: Sequence[Turn], sampling: Sampling = Sampling(), *, filters: Filters = NONE) -> Answer:
         """The whole answer to the last turn of a conversation."""
-        *_, last = self.stream(messages, sampling)
+        *_, last = self.stream(messages, sampling, filters=filters)
         assert isinstance(last, Answer)
         return last
 
@@ -65,6 +66,8 @@ class Assistant:
         messages: Sequence[Turn],
         sampling: Sampling = Sampling(),
         stopped: Callable[[], bool] = lambda: False,
+        *,
+        filters: Filters = NONE,
     ) -> Iterator[str | Answer]:
         """Checked sentences as they come, then the Answer: the sentences joined are its text.
 
@@ -72,7 +75,8 @@ class Assistant:
         post is quoted in its own words. Once `stopped` is true, the engine is asked for no more.
         """
         question = question_of(messages)
-        hits = retrieval.search(self._square, question, self._config.posts)
+        fresh = self._fresh.table()
+        hits = retrieval.search(self._square, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
             yield chat.NOTHING_FOUND
             yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False)
@@ -135,7 +139,9 @@ class Assistant:
         )
 
     def _newest(self) -> str | None:
-        newest = pc.max(index.dataset(self._square).to_table(columns=["created_at"])["created_at"]).as_py()
+        fresh = self._fresh.table()
+        dates = [index.newest(table) for table in (index.dataset(self._square), *([fresh] if fresh else []))]
+        newest = max((date for date in dates if date), default=None)
         return newest.date().isoformat() if newest else None
 
 

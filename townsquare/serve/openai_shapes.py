@@ -1,8 +1,8 @@
 """OpenAI's chat shapes: what a request may hold, and how answers, chunks and errors are written.
 
-Fields beyond OpenAI's, on the message and on the last chunk's delta: `citations`, `sentences`, `as_of`,
-`found`, and on that delta `checked`, the answer's text after the check. `usage` stays null: only the
-engine knows the tokens it was given, and it does not tell.
+A field beyond OpenAI's on the request: `filters` (filters.Filters). On the message and on the last chunk's
+delta: `citations`, `sentences`, `as_of`, `found`, and on that delta `checked`, the answer's text after the check.
+`usage` stays null: only the engine knows the tokens it was given, and it does not tell.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from townsquare.errors import ConfigError
 from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer
 from townsquare.serve.engines import Sampling
+from townsquare.serve.filters import NONE, Filters
 
 DONE = "data: [DONE]\n\n"
 
@@ -73,6 +75,24 @@ class _Message(BaseModel):
         return role, text
 
 
+class _Filters(BaseModel):
+    """filters.Filters as JSON; a field that is not known is refused, for it would silently filter nothing."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    authors: list[str] = []
+    languages: list[str] = []
+    networks: list[str] = []
+    since: str | None = None
+    until: str | None = None
+
+    def made(self) -> Filters:
+        try:
+            return Filters(tuple(self.authors), tuple(self.languages), tuple(self.networks), self.since, self.until)
+        except ConfigError as error:
+            raise RequestError(400, f"{error.message}. {error.remedy}", param="filters") from None
+
+
 class ChatRequest(BaseModel):
     """The body of a chat completion request. Unknown fields are kept aside, so that NOT_OFFERED can be looked up."""
 
@@ -87,6 +107,7 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     seed: int | None = None
+    filters: _Filters | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -108,6 +129,10 @@ class ChatRequest(BaseModel):
         """The conversation so far."""
         return [message.turn() for message in self.messages]
 
+    def wanted(self) -> Filters:
+        """Which posts the answer may rest on."""
+        return self.filters.made() if self.filters else NONE
+
     def sampling(self) -> Sampling:
         """What the request asks for, and the engine's own defaults where it is silent."""
         asked = {
@@ -126,7 +151,7 @@ def _first(error: ValidationError) -> RequestError:
     found = max(complaints, key=lambda complaint: len(complaint["loc"]))
     if found["type"] == "json_invalid":
         return RequestError(400, f"the body is not JSON: {found['msg']}", code="invalid_json")
-    known = {*ChatRequest.model_fields, *_Message.model_fields, *_TextPart.model_fields}
+    known = {name for model in (ChatRequest, _Message, _TextPart, _Filters) for name in model.model_fields}
     place = ".".join(str(part) for part in found["loc"] if isinstance(part, int) or part in known)
     return RequestError(400, f"{place or 'the body'}: {found['msg']}", param=place or None)
 

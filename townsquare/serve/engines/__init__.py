@@ -35,6 +35,8 @@ class Engine(Protocol):
 
     name: str
     """The model's name as clients see it."""
+    parallel: int
+    """How many requests it works on at once; more would only wait inside it."""
 
     def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
         """The assistant's next turn in pieces of text. Raises EngineError when the engine is away or too slow."""

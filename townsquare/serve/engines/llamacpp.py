@@ -28,6 +28,8 @@ PARALLEL = 4
 class LlamaCpp:
     """One loaded GGUF file. Requests from several threads are batched together."""
 
+    parallel = PARALLEL
+
     def __init__(self, path: Path, name: str, *, context_tokens: int, threads: int) -> None:
         self.name = name
         self._server: Any = _load(path, context_tokens, threads or os.cpu_count() or 1)

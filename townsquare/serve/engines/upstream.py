@@ -20,10 +20,14 @@ WAIT_SECONDS = 0.5
 """Before the second attempt; the third waits twice as long."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_LINE = 1 << 20
+PARALLEL = 64
+"""Requests that are sent at once: servers such as vLLM batch them."""
 
 
 class Upstream:
     """A model behind `URL/chat/completions`."""
+
+    parallel = PARALLEL
 
     def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
         self.name = model

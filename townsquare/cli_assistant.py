@@ -1,0 +1,100 @@
+"""Commands of the assistant: one question, a conversation, and the server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from townsquare.cli_records import HERE, JsonOption, SquareOption, echo_json
+from townsquare.options import with_options
+from townsquare.serve.config import ServeConfig
+from townsquare.serve.filters import Filters
+from townsquare.square import Square
+
+AuthorOption = Annotated[
+    list[str] | None, typer.Option("--author", help="Only posts of this author: @handle, or NETWORK:ID.")
+]
+LanguageOption = Annotated[
+    list[str] | None, typer.Option("--language", help="Only posts in this language, such as en.")
+]
+NetworkOption = Annotated[
+    list[str] | None, typer.Option("--network", help="Only posts of this network, such as masto.")
+]
+SinceOption = Annotated[str | None, typer.Option("--since", help="Only posts of this day or later, YYYY-MM-DD, UTC.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Only posts of this day or earlier, YYYY-MM-DD, UTC.")]
+
+
+@with_options(ServeConfig, leave_out=("host", "port"))
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    author: AuthorOption = None,
+    language: LanguageOption = None,
+    network: NetworkOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    square: SquareOption = HERE,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Ask the assistant one question; the answer comes with the posts it rests on.
+
+    Examples: townsquare ask "When does the ferry leave on Sunday?"
+
+    townsquare ask "When does the ferry leave?" --network masto --since 2026-01-01
+    """
+    from townsquare.serve import terminal
+
+    place, filters = Square.open(square), _filters(author, language, network, since, until)
+    answer = terminal.ask(place, place.config("serve", ServeConfig, **settings), question, filters)
+    if as_json:
+        echo_json(answer.to_json())
+    else:
+        terminal.show_answer(answer, Console())
+
+
+@with_options(ServeConfig, leave_out=("host", "port"))
+def chat(
+    author: AuthorOption = None,
+    language: LanguageOption = None,
+    network: NetworkOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    square: SquareOption = HERE,
+    *,
+    settings: Any,
+) -> None:
+    """Talk with the assistant on the terminal.
+
+    Example: townsquare chat --model chat
+    """
+    from townsquare.serve import terminal
+
+    place, filters = Square.open(square), _filters(author, language, network, since, until)
+    terminal.chat(place, place.config("serve", ServeConfig, **settings), filters)
+
+
+@with_options(ServeConfig)
+def serve(square: SquareOption = HERE, *, settings: Any) -> None:
+    """Serve the chat page at / and an OpenAI-compatible API at /v1.
+
+    Examples: townsquare serve --port 8000
+
+    townsquare serve --engine http://gpu-host:8000/v1 --model my-model
+    """
+    from townsquare.serve.server import serve as run
+
+    place = Square.open(square)
+    run(place, place.config("serve", ServeConfig, **settings))
+
+
+def _filters(
+    author: list[str] | None,
+    language: list[str] | None,
+    network: list[str] | None,
+    since: str | None,
+    until: str | None,
+) -> Filters:
+    return Filters(tuple(author or ()), tuple(language or ()), tuple(network or ()), since, until)
