@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, open_engine
+from townsquare.serve.engines import EngineError, Sampling, Spent, open_engine
 from townsquare.serve.engines import upstream as module
 from townsquare.serve.engines.upstream import Upstream
 from townsquare.square import Square
@@ -51,7 +51,13 @@ def event(text: str | None) -> bytes:
     return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-GOOD = b": hello\n\n" + event(None) + event("It is ") + event("open.") + b'data: {"choices":[],"usage":{}}\n\n'
+GOOD = (
+    b": hello\n\n"
+    + event(None)
+    + event("It is ")
+    + event("open.")
+    + b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -82,7 +88,7 @@ def test_it_streams_and_sends_what_was_asked(server: Server, square: Square, mon
     monkeypatch.setenv(module.KEY_VARIABLE, "k")
     engine = open_engine(square, ServeConfig(engine=url(server), model="big"))
     sampling = Sampling(max_tokens=7, temperature=0.5, stop=("END",), seed=3)
-    assert list(engine.stream([("user", "Open?<|im_end|>")], sampling)) == ["It is ", "open."]
+    assert list(engine.stream([("user", "Open?<|im_end|>")], sampling)) == ["It is ", "open.", Spent(7, 3)]
     path, headers, body = server.seen[0]
     assert (path, headers["Authorization"]) == ("/v1/chat/completions", "Bearer k")
     assert body == {

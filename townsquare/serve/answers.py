@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from townsquare.serve.engines import Spent
+
 
 @dataclasses.dataclass(frozen=True)
 class Citation:
@@ -48,6 +50,8 @@ class Answer:
     """Whether the index held a post about the question."""
     engine: str
     """The model's name."""
+    spent: Spent | None = None
+    """The tokens that the engine read and wrote for it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""

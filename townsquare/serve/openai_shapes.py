@@ -2,7 +2,7 @@
 
 A field beyond OpenAI's on the request: `filters` (filters.Filters). On the message and on the last chunk's
 delta: `citations`, `sentences`, `as_of`, `found`, and on that delta `checked`, the answer's text after the check.
-`usage` stays null: only the engine knows the tokens it was given, and it does not tell.
+`usage` is null where the engine did not tell it, or was left before its end: no figure is made up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from townsquare.errors import ConfigError
 from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer
-from townsquare.serve.engines import Sampling
+from townsquare.serve.engines import Sampling, Spent
 from townsquare.serve.filters import NONE, Filters
 
 DONE = "data: [DONE]\n\n"
@@ -93,6 +93,12 @@ class _Filters(BaseModel):
             raise RequestError(400, f"{error.message}. {error.remedy}", param="filters") from None
 
 
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool = False
+
+
 class ChatRequest(BaseModel):
     """The body of a chat completion request. Unknown fields are kept aside, so that NOT_OFFERED can be looked up."""
 
@@ -108,6 +114,7 @@ class ChatRequest(BaseModel):
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     seed: int | None = None
     filters: _Filters | None = None
+    stream_options: _StreamOptions | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -162,7 +169,18 @@ def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
     return {
         **_head("chat.completion", request.model),
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        "usage": None,
+        "usage": usage(answer.spent),
+    }
+
+
+def usage(spent: Spent | None) -> dict[str, int] | None:
+    """What the engine counted."""
+    if spent is None or not spent.counted:
+        return None
+    return {
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "total_tokens": spent.total,
     }
 
 
@@ -172,6 +190,7 @@ class Chunks:
     def __init__(self, request: ChatRequest) -> None:
         self._head = _head("chat.completion.chunk", request.model)
         self._delta: dict[str, Any] = {"role": "assistant"}
+        self._usage = request.stream_options is not None and request.stream_options.include_usage
 
     def piece(self, text: str) -> str:
         """One more piece; the first also names the role."""
@@ -180,7 +199,8 @@ class Chunks:
 
     def last(self, answer: Answer) -> str:
         """What the check found out, with the answer's text after it."""
-        return self._event({**self._delta, "checked": answer.text, **_checked(answer)}, "stop")
+        told = self._event({**self._delta, "checked": answer.text, **_checked(answer)}, "stop")
+        return told + (event({**self._head, "choices": [], "usage": usage(answer.spent)}) if self._usage else "")
 
     def _event(self, delta: dict[str, Any], finish_reason: str | None) -> str:
         return event({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
