@@ -51,13 +51,8 @@ def event(text: str | None) -> bytes:
     return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-GOOD = (
-    b": hello\n\n"
-    + event(None)
-    + event("It is ")
-    + event("open.")
-    + b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
-)
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+GOOD = b": hello\n\n" + event(None) + event("It is ") + event("open.") + USAGE
 DONE = b"data: [DONE]\n\n"
 
 
@@ -79,9 +74,8 @@ def url(server: Server) -> str:
 
 
 def said(server: Server, timeout_seconds: float = 10.0) -> str:
-    return "".join(
-        Upstream(url(server), "big", timeout_seconds=timeout_seconds).stream([("user", "Open?")], Sampling())
-    )
+    pieces = Upstream(url(server), "big", timeout_seconds=timeout_seconds).stream([("user", "Open?")], Sampling())
+    return "".join(piece for piece in pieces if isinstance(piece, str))
 
 
 def test_it_streams_and_sends_what_was_asked(server: Server, square: Square, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +92,7 @@ def test_it_streams_and_sends_what_was_asked(server: Server, square: Square, mon
         "temperature": 0.5,
         "top_p": 1.0,
         "stream": True,
+        "stream_options": {"include_usage": True},
         "stop": ["END"],
         "seed": 3,
     }
