@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +11,9 @@ from rich.console import Console
 
 from townsquare.cli_records import HERE, JsonOption, SquareOption, echo_json
 from townsquare.options import with_options
-from townsquare.serve.config import ServeConfig
+from townsquare.serve.config import Limits, ServeConfig
 from townsquare.serve.filters import Filters
-from townsquare.square import Square
+from townsquare.square import Square, make_config
 
 AuthorOption = Annotated[
     list[str] | None, typer.Option("--author", help="Only posts of this author: @handle, or NETWORK:ID.")
@@ -98,3 +100,67 @@ def _filters(
     until: str | None,
 ) -> Filters:
     return Filters(tuple(author or ()), tuple(language or ()), tuple(network or ()), since, until)
+
+
+keys_app = typer.Typer(no_args_is_help=True, help="Say who may ask the server, how much, until when.")
+
+
+@keys_app.command("add")
+@with_options(Limits)
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Who gets the key.")],
+    square: SquareOption = HERE,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Make a key and print it, this once. From the first key on, every request to the server needs one.
+
+    Example: townsquare keys add "town website" --requests-per-minute 30 --days 90
+    """
+    from townsquare.serve.keys import Keys, shown
+
+    with closing(Keys.open(Square.open(square))) as keys:
+        key, text = keys.add(name, make_config(Limits, settings), time.time())
+    if as_json:
+        echo_json({**shown([key], time.time())[0], "key": text})
+    else:
+        typer.echo(
+            f"{text}\nThis is shown once: only its hash is stored. Revoke it with: townsquare keys revoke {key.id}"
+        )
+
+
+@keys_app.command("list")
+def keys_list(square: SquareOption = HERE, as_json: JsonOption = False) -> None:
+    """Show every key, revoked ones too, and what each was used for by day.
+
+    Example: townsquare keys list --json
+    """
+    from townsquare.serve.keys import Keys, shown
+
+    with closing(Keys.open(Square.open(square))) as keys:
+        found = [{**row, "usage": keys.usage(str(row["id"]))} for row in shown(keys.all(), time.time())]
+    if as_json:
+        echo_json(found)
+        return
+    for row in found:
+        requests, tokens = (sum(day[place] for day in row["usage"]) for place in (1, 2))
+        typer.echo(
+            f"{row['id']}  {row['state']:7}  {row['name']}  {' '.join(row['scopes'])}  "
+            f"{requests:,} requests, {tokens:,} tokens so far"
+        )
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")], square: SquareOption = HERE
+) -> None:
+    """Revoke a key. A running server turns it away from the next request on.
+
+    Example: townsquare keys revoke 1f2e3d4c
+    """
+    from townsquare.serve.keys import Keys
+
+    with closing(Keys.open(Square.open(square))) as keys:
+        keys.revoke(key_id, time.time())
+    typer.echo(f"Revoked {key_id}.")

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve.answers import Answer, Citation, Sentence
@@ -15,6 +16,7 @@ from townsquare.serve.api import Facts, make_app
 from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
 from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.keys import Keys
 from townsquare.serve.server import Server, listen
 
 MODEL = "chat"
@@ -105,11 +107,12 @@ class FakeAssistant:
 
 
 @contextlib.contextmanager
-def serving(assistant: Answering, facts: Facts | None = None) -> Iterator[str]:
+def serving(assistant: Answering, facts: Facts | None = None, keys: Keys | None = None) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:40123, as long as the block runs."""
     known = facts or Facts(grantors=("Town Forum Ltd",), examples=())
+    none = Keys("sqlite://", Path("/nonexistent/keys.sqlite"))
     with listen("127.0.0.1", 0) as listening, contextlib.closing(Desk(assistant)) as desk:
-        server = Server(make_app(desk, lambda: known))
+        server = Server(make_app(desk, lambda: known, keys or none))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -7,6 +7,9 @@ from typing import Any
 
 from townsquare.serve.engines import Spent
 
+CHARACTERS_PER_TOKEN = 3
+"""A cautious guess: English posts have about 4."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Citation:

@@ -17,10 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from townsquare.errors import TownsquareError
-from townsquare.serve.answers import Answer
+from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer
 from townsquare.serve.desk import BusyError, Desk
 from townsquare.serve.engines import EngineError
 from townsquare.serve.guard import Guard, refusal
+from townsquare.serve.keys import Keys
+from townsquare.serve.meters import CONTENT_TYPE, Meters
 from townsquare.serve.openai_shapes import DONE, ChatRequest, Chunks, RequestError, completion, event, model_object
 
 MOST_BODY_BYTES = 1 << 20
@@ -52,19 +54,20 @@ class GoneError(Exception):
     """The client has left."""
 
 
-def make_app(desk: Desk, facts: Callable[[], Facts]) -> FastAPI:
-    """The application. `facts` is asked anew for every page; the caller closes the desk."""
+def make_app(desk: Desk, facts: Callable[[], Facts], keys: Keys) -> FastAPI:
+    """The application. `facts` is asked anew for every page; the caller closes the desk and the keys."""
+    meters = Meters()
     app = FastAPI(title="townsquare", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, keys=keys, meters=meters)
     _handle_errors(app)
-    _add_api(app, desk)
+    _add_api(app, desk, Till(keys, meters))
     _add_posts(app, desk)
-    _add_health(app, desk)
+    _add_health(app, desk, meters)
     _add_page(app, desk, facts)
     return app
 
 
-def _add_api(app: FastAPI, desk: Desk) -> None:
+def _add_api(app: FastAPI, desk: Desk, till: Till) -> None:
     opened = int(time.time())
 
     @app.get("/v1/models")
@@ -80,12 +83,38 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
     async def chat(request: Request) -> Response:
         asked = ChatRequest.parse(await _body(request))
         _require_model(asked.model, desk)
-        pieces = desk.stream(asked.turns(), asked.sampling(), asked.wanted())
+        key = getattr(request.state, "key", "")
+        pieces = till.metered(desk.stream(asked.turns(), asked.sampling(), asked.wanted(), who=key), key)
         if not asked.stream:
             return JSONResponse(completion(asked, await _while_there(request, _whole(pieces))))
         # An engine that is away is told by the status, so the status waits for the first piece.
         first = await _while_there(request, _first(pieces))
         return _Events(_events(Chunks(asked), first, pieces), media_type="text/event-stream")
+
+
+@dataclasses.dataclass(frozen=True)
+class Till:
+    """Where answers are counted, and charged to the key that asked."""
+
+    keys: Keys
+    meters: Meters
+
+    async def metered(self, pieces: Pieces, key: str) -> Pieces:
+        """The same pieces. A reader that leaves before the end pays for what it was sent."""
+        sent, answer = 0, None
+        try:
+            async with contextlib.aclosing(pieces):
+                async for piece in pieces:
+                    if isinstance(piece, Answer):
+                        answer = piece
+                        self.meters.answer(answer)
+                    else:
+                        sent += len(piece)
+                    yield piece
+        finally:
+            tokens = answer.spent.total if answer and answer.spent else sent // CHARACTERS_PER_TOKEN
+            if key and tokens:
+                self.keys.charge(key, tokens, time.time())
 
 
 def _require_model(name: str, desk: Desk) -> None:
@@ -178,7 +207,12 @@ def _add_posts(app: FastAPI, desk: Desk) -> None:
         return JSONResponse(dataclasses.asdict(post))
 
 
-def _add_health(app: FastAPI, desk: Desk) -> None:
+def _add_health(app: FastAPI, desk: Desk, meters: Meters) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        text = meters.text(waiting=desk.waiting, at_work=desk.at_work, engine_up=not desk.engine_away())
+        return Response(text, media_type=CONTENT_TYPE)
+
     @app.get("/healthz")
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})

@@ -12,7 +12,7 @@ from types import TracebackType
 from townsquare.model import chat
 from townsquare.model.chat import Turn
 from townsquare.serve import citations, index, live, retrieval
-from townsquare.serve.answers import Answer, Citation, Sentence
+from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.engines import Engine, Sampling, Spent, open_engine
@@ -25,9 +25,6 @@ from townsquare.square import Square
 _FOLLOWS_UP = re.compile(
     r"^(?:and|but|so|also|what about|how about)\b|\b(?:it|they|there|he|she|that|those|them)\b", re.I
 )
-
-CHARACTERS_PER_TOKEN = 3
-"""A cautious guess: English posts have about 4."""
 
 
 class Assistant:

@@ -119,6 +119,11 @@ class Desk:
                 del self._waiting[who]
 
     @property
+    def at_work(self) -> int:
+        """Requests that are being answered."""
+        return self.assistant.engine.parallel - self._free
+
+    @property
     def waiting(self) -> int:
         """Requests that have not been started yet."""
         return sum(map(len, self._waiting.values()))

@@ -14,15 +14,15 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from townsquare.errors import ConfigError, InputError, StorageError
+from townsquare.serve.config import Limits
 from townsquare.square import Square
 
 URL_VARIABLE = "TOWNSQUARE_KEYS_URL"
-SCOPES = ("chat", "posts", "metrics")
-"""chat: ask, and say what one thinks of an answer; posts: open cited posts and look people up; metrics: /metrics."""
 PREFIX = "tsq_"
 DAY_MINUTES = 24 * 60
 
@@ -68,29 +68,6 @@ class Key:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and now >= self.expires_at else "live"
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a new key may do."""
-
-    scopes: tuple[str, ...] = ("chat", "posts")
-    """What it is for: chat, posts, metrics."""
-    days: int = 365
-    """Days until it expires."""
-    requests_per_minute: int = 60
-    """Questions that it may ask in a minute."""
-    tokens_per_day: int = 1_000_000
-    """Tokens, read and written, that its answers may take in a day (UTC)."""
-
-    def __post_init__(self) -> None:
-        if not self.scopes or set(self.scopes) - set(SCOPES):
-            raise ConfigError(
-                f"scopes cannot be {', '.join(self.scopes) or 'none'}", remedy="Scopes: chat, posts, metrics."
-            )
-        for name, most in (("days", 3650), ("requests_per_minute", 1_000_000), ("tokens_per_day", 10**15)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"{name} cannot be {getattr(self, name)}", remedy=f"Give 1 to {most:,}.")
 
 
 class KeyRefusedError(Exception):
@@ -268,6 +245,6 @@ def _key(row: sa.Row[tuple[object, ...]]) -> Key:
     return Key(**{**values, "scopes": tuple(values["scopes"].split())})
 
 
-def shown(keys: Sequence[Key], now: float) -> list[dict[str, object]]:
+def shown(keys: Sequence[Key], now: float) -> list[dict[str, Any]]:
     """Keys as JSON values, with their state."""
     return [{**dataclasses.asdict(key), "scopes": list(key.scopes), "state": key.state(now)} for key in keys]
