@@ -326,7 +326,9 @@ def test_two_processes_count_together(square: Square) -> None:
             "import sys; from pathlib import Path; from townsquare.serve.keys import Keys\n"
             "from townsquare.square import Square\n"
             "keys = Keys.open(Square.open(Path(sys.argv[1])))\n"
-            f"for _ in range(50): keys.admit(sys.argv[2], 'chat', {NOON}, counts=True), keys.charge({key.id!r}, 2, {NOON})"
+            "for _ in range(50):\n"
+            f"    keys.admit(sys.argv[2], 'chat', {NOON}, counts=True)\n"
+            f"    keys.charge({key.id!r}, 2, {NOON})"
         )
         running = [subprocess.Popen([sys.executable, "-c", code, str(square.root), text]) for _ in range(2)]
         assert [process.wait() for process in running] == [0, 0]
