@@ -87,9 +87,10 @@ def serve(square: SquareOption = HERE, *, settings: Any) -> None:
     townsquare serve --engine http://gpu-host:8000/v1 --model my-model
     """
     from townsquare.serve.server import serve as run
+    from townsquare.takedown.lookup import lookup
 
     place = Square.open(square)
-    run(place, place.config("serve", ServeConfig, **settings))
+    run(place, place.config("serve", ServeConfig, **settings), lambda name: lookup(place, name))
 
 
 def _filters(

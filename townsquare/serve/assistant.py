@@ -11,13 +11,14 @@ from types import TracebackType
 
 from townsquare.model import chat
 from townsquare.model.chat import Turn
-from townsquare.serve import citations, index, live, retrieval
+from townsquare.serve import citations, index, live, opinions, retrieval
 from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.engines import Engine, Sampling, Spent, open_engine
 from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.fresh import Fresh
+from townsquare.serve.opinions import Opinion
 from townsquare.serve.retrieval import Hit
 from townsquare.serve.words import words
 from townsquare.square import Square
@@ -94,6 +95,15 @@ class Assistant:
         """A post's card if it may be shown right now, else None."""
         found = live.allowed(self._square, [uid]).get(uid)
         return found.cited(1) if found else None
+
+    def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
+        """The cards of the posts before and after a post in its thread that may be shown right now."""
+        before, after = live.around(self._square, uid)
+        return [post.cited(1) for post in before], [post.cited(1) for post in after]
+
+    def judge(self, opinion: Opinion) -> None:
+        """Keep what a reader thinks of an answer."""
+        opinions.keep(self._square, opinion)
 
     def _answer(self, kept: Sequence[Sentence], cited: Sequence[Hit], *, found: bool, spent: Spent) -> Answer:
         return Answer(

@@ -16,6 +16,7 @@ from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.engines import Engine, EngineError, Sampling
 from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.opinions import Opinion
 
 MOST_WAITING = 128  # requests; an answer takes seconds, so the last of more would wait longer than clients do
 MOST_WAITING_EACH = 96  # of them by one key, so that there is always room for others
@@ -40,6 +41,14 @@ class Answering(Protocol):
 
     def post(self, uid: str) -> Citation | None:
         """A post that may be displayed now, or None."""
+        ...
+
+    def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
+        """The posts before and after it in its thread that may be displayed now."""
+        ...
+
+    def judge(self, opinion: Opinion) -> None:
+        """Keep what a reader thinks of an answer."""
         ...
 
 

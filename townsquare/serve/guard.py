@@ -37,7 +37,7 @@ HEADERS = {
 log = logging.getLogger("townsquare.serve")
 
 
-FREE = frozenset({"/", "/healthz", "/readyz"})
+FREE = frozenset({"/", "/about", "/healthz", "/readyz"})
 """What anybody may ask who reaches the server, beside the page's own files: it holds no post."""
 SCOPES = {"/posts": "posts", "/lookup": "posts", "/metrics": "metrics"}
 """The scope that an address needs; all others need `chat`."""

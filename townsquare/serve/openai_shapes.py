@@ -19,6 +19,7 @@ from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer
 from townsquare.serve.engines import Sampling, Spent
 from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.opinions import Opinion
 
 DONE = "data: [DONE]\n\n"
 
@@ -152,13 +153,35 @@ class ChatRequest(BaseModel):
         return Sampling(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
 
 
+class Judgement(BaseModel):
+    """The body of /feedback."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    question: Annotated[str, Field(min_length=1, max_length=20_000)]
+    answer: Annotated[str, Field(min_length=1, max_length=20_000)]
+    uids: Annotated[list[str], Field(max_length=50)]
+    verdict: Literal["good", "bad"]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Judgement:
+        """Read a body. Raises RequestError that names the field and never repeats what it held."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise _first(error) from None
+
+    def opinion(self, model: str) -> Opinion:
+        return Opinion(self.question, self.answer, tuple(self.uids), self.verdict, model)
+
+
 def _first(error: ValidationError) -> RequestError:
     """The first complaint of those that reach deepest: of text or parts, the alternative that was meant."""
     complaints = error.errors(include_url=False, include_input=False, include_context=False)
     found = max(complaints, key=lambda complaint: len(complaint["loc"]))
     if found["type"] == "json_invalid":
         return RequestError(400, f"the body is not JSON: {found['msg']}", code="invalid_json")
-    known = {name for model in (ChatRequest, _Message, _TextPart, _Filters) for name in model.model_fields}
+    known = {name for model in (ChatRequest, _Message, _TextPart, _Filters, Judgement) for name in model.model_fields}
     place = ".".join(str(part) for part in found["loc"] if isinstance(part, int) or part in known)
     return RequestError(400, f"{place or 'the body'}: {found['msg']}", param=place or None)
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.consent.grants import read_grants
 from townsquare.errors import ConfigError, StaleError
-from townsquare.serve.api import Facts, make_app
+from townsquare.serve.api import Facts, Look, make_app
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.desk import Desk
 from townsquare.serve.guard import is_loopback
@@ -27,8 +28,10 @@ EXAMPLES = 3
 GRACE_SECONDS = 30  # answers under way may end before they are cut off
 
 
-def serve(square: Square, config: ServeConfig) -> None:
+def serve(square: Square, config: ServeConfig, look: Look) -> None:
     """Answer over HTTP until Ctrl-C or SIGTERM; answers under way then end. Prints where it listens.
+
+    `look` tells where a post or an author stands, in figures and ids.
 
     Raises ConfigError for an address that is taken, or that others reach while there are no keys, and what
     opening the assistant raises.
@@ -47,7 +50,7 @@ def serve(square: Square, config: ServeConfig) -> None:
             f"{assistant.engine.name} answers at {where}/ and, for programs, {where}/v1. Ctrl-C stops it.", flush=True
         )
         questions = examples(square)
-        Server(make_app(desk, lambda: Facts(grantors(square), questions), keys)).run(sockets=[listening])
+        Server(make_app(desk, lambda: facts(square, questions), keys, look)).run(sockets=[listening])
 
 
 def listen(host: str, port: int, *, keyed: bool = False) -> socket.socket:
@@ -71,10 +74,12 @@ def listen(host: str, port: int, *, keyed: bool = False) -> socket.socket:
         ) from error
 
 
-def grantors(square: Square) -> tuple[str, ...]:
-    """Who allows posts to be shown today."""
+def facts(square: Square, questions: tuple[str, ...]) -> Facts:
+    """What the page says of the square, as of now."""
     grants = [grant for grant in read_grants(square) if grant.live(today()) and "display" in grant.purposes]
-    return tuple(dict.fromkeys(grant.grantor for grant in grants))
+    receipt = receipts.read(square, "index")
+    posts = receipt.results.get("revised", {}).get("kept", receipt.counts["kept"]) if receipt else None
+    return Facts(tuple(grants), questions, posts, receipt.results.get("newest") if receipt else None)
 
 
 def examples(square: Square) -> tuple[str, ...]:
