@@ -17,7 +17,7 @@ from townsquare.square import Square
 
 FLOW = [
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "keys", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "report", "status", "demo",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from townsquare.cli_assistant import ask, chat, keys_app, serve
+from townsquare.cli_assistant import ask, chat, keys_app, reply, serve
 from townsquare.cli_consent import consent_app
 from townsquare.cli_records import (
     HERE,
@@ -42,7 +42,7 @@ STOPPED_BY_HAND = 130
 
 FLOW = (
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "keys", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "report", "status", "demo",
 )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ add_stage(
 )
 
 
-for assisting in (ask, chat, serve):
+for assisting in (ask, chat, reply, serve):
     app.command()(assisting)
 app.add_typer(keys_app, name="keys")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -101,6 +102,33 @@ def _filters(
     until: str | None,
 ) -> Filters:
     return Filters(tuple(author or ()), tuple(language or ()), tuple(network or ()), since, until)
+
+
+@with_options(ServeConfig, leave_out=("host", "port"))
+def reply(
+    thread: Annotated[Path, typer.Argument(help="The thread as JSON: of X API v2, Bluesky or Mastodon.")],
+    handle: Annotated[str, typer.Option("--as", help="The assistant's own handle in that network.")],
+    square: SquareOption = HERE,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Reply to the last post of a thread that mentions the assistant. Nothing is posted, and nothing of it is kept.
+
+    Example: townsquare reply thread.json --as town_bot --json
+    """
+    from townsquare.serve.assistant import Assistant
+    from townsquare.serve.reply import reply as make
+
+    place = Square.open(square)
+    with Assistant.open(place, place.config("serve", ServeConfig, **settings)) as assistant:
+        made = make(place, assistant, thread, handle)
+    if as_json:
+        echo_json(made.to_json())
+        return
+    typer.echo(made.text if made.text is not None else f"No reply may be made: {made.why_not}.")
+    for citation in made.citations:
+        typer.echo(f"[{citation.number}] {citation.url or citation.uid}")
 
 
 keys_app = typer.Typer(no_args_is_help=True, help="Say who may ask the server, how much, until when.")
