@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from townsquare.cli_assistant import ask, chat, keys_app, reply, serve
 from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
 from townsquare.cli_fleet import lease_app, pool_app, statement
@@ -32,7 +33,7 @@ from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
 from townsquare.options import with_options
 from townsquare.report.config import ReportConfig
-from townsquare.serve.config import IndexConfig, ServeConfig
+from townsquare.serve.config import IndexConfig
 from townsquare.square import Square, make_config
 from townsquare.tokens.config import TokensConfig
 from townsquare.town.config import TownConfig
@@ -43,7 +44,7 @@ STOPPED_BY_HAND = 130
 
 FLOW = (
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "audit", "report", "status", "demo",
+    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report", "status", "demo",
 )  # fmt: skip
 
 
@@ -209,55 +210,9 @@ add_stage(
 )
 
 
-@app.command()
-@with_options(ServeConfig, leave_out=("host", "port"))
-def ask(
-    question: Annotated[str, typer.Argument(help="The question.")],
-    square: SquareOption = HERE,
-    as_json: JsonOption = False,
-    *,
-    settings: Any,
-) -> None:
-    """Ask the assistant one question; the answer comes with the posts it rests on.
-
-    Example: townsquare ask "When does the ferry leave on Sunday?"
-    """
-    from townsquare.serve import terminal
-
-    place = Square.open(square)
-    answer = terminal.ask(place, place.config("serve", ServeConfig, **settings), question)
-    if as_json:
-        echo_json(answer.to_json())
-    else:
-        terminal.show_answer(answer, Console())
-
-
-@app.command()
-@with_options(ServeConfig, leave_out=("host", "port"))
-def chat(square: SquareOption = HERE, *, settings: Any) -> None:
-    """Talk with the assistant on the terminal.
-
-    Example: townsquare chat --model chat
-    """
-    from townsquare.serve import terminal
-
-    place = Square.open(square)
-    terminal.chat(place, place.config("serve", ServeConfig, **settings))
-
-
-@app.command()
-@with_options(ServeConfig)
-def serve(square: SquareOption = HERE, *, settings: Any) -> None:
-    """Serve the chat page at / and an OpenAI-compatible API at /v1.
-
-    Examples: townsquare serve --port 8000
-
-    townsquare serve --engine http://gpu-host:8000/v1 --model my-model
-    """
-    from townsquare.serve.server import serve as run
-
-    place = Square.open(square)
-    run(place, place.config("serve", ServeConfig, **settings))
+for assisting in (ask, chat, reply, serve):
+    app.command()(assisting)
+app.add_typer(keys_app, name="keys")
 
 
 app.add_typer(fleet_app, name="fleet")
