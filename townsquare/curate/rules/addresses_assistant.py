@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import first_of
 
@@ -32,7 +33,7 @@ def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
     return first_of(
         posts,
         {
-            "gives_orders": pl.any_horizontal(fold.str.contains(pattern) for pattern in ORDERS),
-            "imitates_format": fold.str.contains(FORMAT),
+            "gives_orders": pl.any_horizontal(normal.says(fold, pattern) for pattern in ORDERS),
+            "imitates_format": normal.says(fold, FORMAT),
         },
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import first_of
 
@@ -34,5 +35,5 @@ NOTICES = (
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
-    notice = pl.any_horizontal(pl.col("fold").str.contains(pattern) for pattern in NOTICES)
+    notice = pl.any_horizontal(normal.says(pl.col("fold"), pattern) for pattern in NOTICES)
     return first_of(posts, {"app_notice": notice})

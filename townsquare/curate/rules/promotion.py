@@ -46,10 +46,10 @@ WEAK = (
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
     fold, text = pl.col("fold"), pl.col("text")
     signs = [
-        *(2 * fold.str.contains(pattern).cast(pl.Int32) for pattern in STRONG),
-        *(fold.str.contains(pattern).cast(pl.Int32) for pattern in WEAK),
+        *(2 * normal.says(fold, pattern).cast(pl.Int32) for pattern in STRONG),
+        *(normal.says(fold, pattern).cast(pl.Int32) for pattern in WEAK),
         (text.str.count_matches(r"#[\p{L}\p{N}_]+") >= 6).cast(pl.Int32),
-        (fold.str.contains(r"[$£€] ?\d|\d ?(?:usd|gbp|eur)\b") & text.str.contains(normal.LINK)).cast(pl.Int32),
+        (normal.says(fold, r"[$£€] ?\d|\d ?(?:usd|gbp|eur)\b") & normal.says(text, normal.LINK)).cast(pl.Int32),
         (text.str.count_matches(r"!") >= 3).cast(pl.Int32),
     ]
     return first_of(posts, {"selling": pl.sum_horizontal(signs) >= config.promotion_score})
