@@ -255,7 +255,7 @@ LEFT = [
     "@somebody.example said hi",
     "https://example.org/a/202-555-0143",
     "2 020 000 people and 10:20:30",
-    "666-12-3456",  # a number that the Social Security Administration never gives
+    "order 666-12-3456 is on its way",  # a number that the Social Security Administration never gives
     "12345678A",  # the letter of a DNI that it is not
     "It's no secret: business is back, pin: noon",
     "we called it 2019-2020 and 1 200 000 in all",
