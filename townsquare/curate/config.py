@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from townsquare.errors import ConfigError
 
@@ -33,6 +34,8 @@ class CurateConfig:
     """Share of authors whose threads are kept for validation."""
     chitchat: bool = False
     """Whether to add open two-person talk (the chitchat-dataset package) to the conversations."""
+    runner: Literal["native", "ray"] = "native"
+    """Who judges posts one by one, with the same result: this machine, or the Ray cluster at RAY_ADDRESS."""
     seed: int = 1
     """Decides which questions are grounded, in which order posts stand, and which authors validate."""
 

@@ -14,6 +14,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "addresses_assistant"
 CONTEXT = False
+ALONE = True
 
 ORDERS = (
     r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|any)\b.{0,30}"

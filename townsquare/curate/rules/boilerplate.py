@@ -13,6 +13,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "boilerplate"
 CONTEXT = False
+ALONE = True
 
 NOTICES = (
     r"^(?:(?:i|we)(?:'ve|’ve| have)? )?(?:just )?(?:posted|uploaded|shared|added) (?:a|an|some|\d+) (?:new )?"

@@ -16,6 +16,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "bot"
 CONTEXT = False
+ALONE = False
 
 FEWEST = 10
 SAME = 0.5  # share of an author's posts whose template they used more than twice

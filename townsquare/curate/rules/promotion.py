@@ -14,6 +14,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "promotion"
 CONTEXT = False
+ALONE = True
 
 STRONG = (
     r"\b(?:free|more|get|gain|buy|instant|real|cheap) (?:\d+k? )?(?:new )?(?:followers|likes|subscribers|retweets)\b",
