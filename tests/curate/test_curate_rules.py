@@ -14,6 +14,7 @@ import pytest
 from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import (
+    abuse,
     addresses_assistant,
     all_rules,
     boilerplate,
@@ -131,6 +132,25 @@ def test_boilerplate(text: str) -> None:
 )
 def test_addresses_assistant(text: str, reason: str | None) -> None:
     assert judged(addresses_assistant, [text]) == [reason]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("You are such a complete idiot, nobody asked", "insult"),
+        ("shut up Ann, your cat stinks and you do too", "insult"),
+        ("I hate you", "insult"),
+        ("People who like opera are scum", "insult"),
+        ("The clowns at the circus were great, you should go", None),
+        ("What a stupid idea I had this morning", None),
+        ("The shop will shut up early on Friday", None),
+        ("I hate Mondays and you know it", None),
+    ],
+)
+def test_abuse(text: str, reason: str | None) -> None:
+    assert judged(abuse, [text]) == [reason]
+    assert judged(abuse, [text], CurateConfig(abuse="flag")) == [None]
+    assert frame([text]).select(flag=abuse.abusive())["flag"].to_list() == [reason is not None]
 
 
 @pytest.mark.parametrize(

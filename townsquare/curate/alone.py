@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
-from townsquare.curate.rules import all_rules, language, personal_data
+from townsquare.curate.rules import abuse, all_rules, language, personal_data
 
 READS = ("text", "lang", "sensitive", "is_latest_edit")
 REASON = "alone_"
@@ -21,14 +21,14 @@ REASON = "alone_"
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """For posts with the columns READS: `text` masked, `fold`, `letters`, `template`, `lang` and a column of reasons a
-    rule; and how much personal data of each kind was masked."""
+    """For posts with the columns READS: `text` masked, `fold`, `letters`, `template`, `lang`, `abusive` and a column of
+    reasons a rule; and how much personal data of each kind was masked."""
     texts, masked = personal_data.mask(posts["text"])
     posts = posts.with_columns(text=texts)
     posts = posts.with_columns(fold=normal.folded(pl.col("text")), letters=normal.letters(pl.col("text")))
     posts = posts.with_columns(template=normal.template(pl.col("fold")), lang=language.languages(posts))
     reasons = {REASON + rule.NAME: rule.judge(posts, config) for rule in all_rules() if rule.ALONE}
-    return posts.select("text", "fold", "letters", "template", "lang", **reasons), masked
+    return posts.select("text", "fold", "letters", "template", "lang", abusive=abuse.abusive(), **reasons), masked
 
 
 def answer(question: bytes, settings: dict[str, Any]) -> bytes:

@@ -24,6 +24,8 @@ class CurateConfig:
     """Score from which an author counts as a bot: 1 for one strong sign (see rules/bot.py)."""
     promotion_score: float = 2.0
     """Score from which a post counts as promotion: 1 for each sign of selling (see rules/promotion.py)."""
+    abuse: Literal["drop", "flag"] = "drop"
+    """What becomes of insults (see rules/abuse.py): left out, or kept with the score `abusive` on the document."""
     conversation_posts: int = 8
     """Posts of a reply path that one conversation holds at most."""
     grounded_share: float = 0.5

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.threads import components
 
 SHINGLE = 5
@@ -20,6 +21,7 @@ BATCH_BYTES = 1 << 20
 CHUNK = 1 << 16  # pairs whose signatures are compared at once
 ALL_PAIRS = 12  # a bucket up to this size is compared all with all, a larger one with its neighbours
 FAR = 0.25  # below the threshold by this much in the signature, a candidate is not looked at closely (4 sigma)
+CORE_BYTES = 16  # a shorter core is said by chance
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -35,8 +37,8 @@ def clusters(folds: pl.Series, threshold: float) -> pl.Series:
         .group_by("fold")
         .agg(pl.col("row").min())
     ).sort("fold")
-    left, right = similar_pairs(distinct["fold"], threshold)
-    label = components(len(distinct), left, right)
+    alike, same = similar_pairs(distinct["fold"], threshold), same_core(distinct["fold"])
+    label = components(len(distinct), *(np.concatenate(side) for side in zip(alike, same, strict=True)))
     firsts = distinct["row"].to_numpy()
     lowest = np.full(len(distinct), np.iinfo(np.int64).max)
     np.minimum.at(lowest, label, firsts)
@@ -66,6 +68,17 @@ def similar_pairs(texts: pl.Series, threshold: float) -> tuple[np.ndarray, np.nd
     return left[near], right[near]
 
 
+def same_core(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Each text that says in other wrapping what an earlier one says, and that one's row number (see `normal.core`).
+
+    "So true: …", "… (via a friend)", "… 😂😂": too much for the Jaccard similarity of a short post.
+    """
+    rows = texts.to_frame("fold").select(core=normal.core(pl.col("fold"))).with_row_index("row")
+    rows = rows.filter(pl.col("core").str.len_bytes() >= CORE_BYTES)
+    pairs = rows.select("row", first=pl.col("row").min().over("core")).filter(pl.col("row") != pl.col("first"))
+    return pairs["first"].to_numpy().astype(np.int64), pairs["row"].to_numpy().astype(np.int64)
+
+
 def similarity(texts: list[bytes], left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Jaccard similarity of the texts' sets of shingles, exactly, for each pair: shared shingles over all shingles."""
     rows, at = np.unique(np.concatenate([left, right]), return_inverse=True)
@@ -80,7 +93,7 @@ def similarity(texts: list[bytes], left: np.ndarray, right: np.ndarray) -> np.nd
         joined = np.sort(pair | values[_within(first[which], sizes[which])])
         twice = joined[1:][joined[1:] == joined[:-1]] >> np.uint64(8 * SHINGLE)
         shared[start : start + CHUNK] = np.bincount(twice.astype(np.int64), minlength=len(a))
-    return shared / np.maximum(sizes[one] + sizes[other] - shared, 1)
+    return shared / (sizes[one] + sizes[other] - shared)
 
 
 def _within(first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -152,25 +165,34 @@ def _candidates(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = len(signatures)
     low = np.uint64(max(size - 1, 1).bit_length())
     rows = np.arange(size, dtype=np.uint64)
-    found: list[np.ndarray] = []
+    found = []
     for band in range(BANDS):
         key = np.zeros(size, np.uint64)
         for column in range(band * ROWS, (band + 1) * ROWS):
             key = (key ^ signatures[:, column]) * _MIX
             key ^= key >> np.uint64(29)
-        key = np.sort(((key >> low) << low) | rows)
-        order = (key & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
-        bucket = key >> low
-        run = np.ones(size, bool)
-        same = bucket[1:] == bucket[:-1]
-        for step in range(1, ALL_PAIRS):
-            run = run[:-1] & same[step - 1 :]  # whether the row `step` places on is in the same bucket
-            if not run.any():
-                break
-            pairs = np.stack([order[:-step][run], order[step:][run]])  # rows of a bucket are in order
-            found.append(pairs[0] * size + pairs[1])
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    packed = np.sort(np.concatenate(found))
-    packed = packed[np.concatenate(([True], packed[1:] != packed[:-1]))] if len(packed) else packed
+        found.append(_side_by_side(((key >> low) << low) | rows, low))
+    return _once(found, size)
+
+
+def _side_by_side(keys: np.ndarray, low: np.uint64) -> np.ndarray:
+    """Pairs of rows (2 x n) that share a bucket: the keys hold the row in their `low` bits, the bucket above them."""
+    keys = np.sort(keys)
+    order = (keys & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
+    bucket = keys >> low
+    run, same = np.ones(len(keys), bool), bucket[1:] == bucket[:-1]
+    found = [np.empty((2, 0), np.int64)]
+    for step in range(1, ALL_PAIRS):
+        run = run[:-1] & same[step - 1 :]  # whether the row `step` places on is in the same bucket
+        if not run.any():
+            break
+        found.append(np.stack([order[:-step][run], order[step:][run]]))  # rows of a bucket are in order
+    return np.concatenate(found, axis=1)
+
+
+def _once(found: list[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair once, in order."""
+    pairs = np.concatenate(found, axis=1)
+    packed = np.sort(pairs[0] * size + pairs[1])
+    packed = packed[np.diff(packed, prepend=-1) != 0]
     return packed // size, packed % size

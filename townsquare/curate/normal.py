@@ -26,6 +26,23 @@ def folded(text: pl.Expr) -> pl.Expr:
     return bare.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
+BEFORE = (
+    r"^(?:(?:so|very|how|too) true|this|same|exactly|facts?|breaking|icymi|reminder|must[ -]read|rt|mt|via|wow|lol)"
+    r" ?[:!|»>-]+ ?"
+)
+AFTER = (
+    r"(?: ?[(\[](?:via|from|by|h/?t|credit|rt)\b[^)\]]{0,40}[)\]]| (?:via|h/t) (?:an? |my )?\S+"
+    r"| (?:pls|please) (?:rt|share|repost))+$"
+)
+"""What people put around a post that they pass on."""
+
+
+def core(fold: pl.Expr) -> pl.Expr:
+    """What stays of a folded text when it is passed on: its words, without what people put before and after them."""
+    bare = fold.str.replace(BEFORE, "").str.replace_all(AFTER, "")
+    return bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+
+
 def template(fold: pl.Expr) -> pl.Expr:
     """What two posts from one template share: of the folded text its words and letters, every number as 0."""
     return fold.str.replace_all(r"\p{N}+([.,:]\p{N}+)*", "0").str.replace_all(r"[^\p{L}\p{N}#]+", " ").str.strip_chars()

@@ -27,6 +27,7 @@ class Rule(Protocol):
 def all_rules() -> list[Rule]:
     """In the order in which they speak: the first reason is the one that is told."""
     from townsquare.curate.rules import (
+        abuse,
         addresses_assistant,
         boilerplate,
         bot,
@@ -39,7 +40,7 @@ def all_rules() -> list[Rule]:
     )
 
     return [
-        superseded, information, boilerplate, addresses_assistant, promotion, campaign, bot, language, brevity,
+        superseded, information, boilerplate, addresses_assistant, abuse, promotion, campaign, bot, language, brevity,
     ]  # fmt: skip
 
 

@@ -26,6 +26,9 @@ STRONG = (
     r"whitelist)\b",
     r"\b(?:hot|sexy|naked|nude|xxx)\b.{0,30}\b(?:girls?|pics?|singles|cams?|chat|onlyfans)\b",
     r"\b(?:casino|viagra|cialis|weight loss pills?|replica watches|payday loan|no credit check)\b",
+    r"\b(?:lose|drop|shed) \d+ ?(?:kilos?|kgs?|pounds|lbs)\b.*(?:[$£€] ?\d|\boffer|\bsale\b|https?:|\bwithout\b)",
+    r"\b(?:crypto|bitcoin|btc|token|coin)\b.{0,40}\b(?:going up|to the moon|\d+x)\b",
+    r"\b(?:follow|like)\b.{0,40}\b(?:repost|retweet|rt)\b.{0,40}\b(?:to (?:win|claim|enter)|visit|chance)\b",
     r"\b(?:claim|collect)\b.{0,20}\b(?:prize|reward|award|gift ?card|voucher)\b",
 )
 WEAK = (
