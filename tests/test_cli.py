@@ -17,7 +17,7 @@ from townsquare.square import Square
 
 FLOW = [
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report", "status", "demo",
 ]  # fmt: skip
 
 
@@ -30,7 +30,10 @@ def test_help_lists_the_commands_in_the_order_of_the_flow() -> None:
     assert listed == FLOW
 
 
-@pytest.mark.parametrize("name", [name for name in FLOW if name not in ("grant", "consent", "fleet", "ledger", "demo")])
+GROUPS = ("grant", "consent", "keys", "fleet", "ledger", "audit")
+
+
+@pytest.mark.parametrize("name", [name for name in FLOW if name not in (*GROUPS, "demo")])
 def test_help_of_each_command_has_an_example(name: str) -> None:
     result = call(name, "--help")
     assert result.exit_code == 0

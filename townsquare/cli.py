@@ -10,7 +10,10 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from townsquare.cli_assistant import ask, chat, keys_app, reply, serve
+from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
+from townsquare.cli_fleet import lease_app, pool_app, statement
 from townsquare.cli_records import (
     HERE,
     JsonOption,
@@ -30,7 +33,7 @@ from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
 from townsquare.options import with_options
 from townsquare.report.config import ReportConfig
-from townsquare.serve.config import IndexConfig, ServeConfig
+from townsquare.serve.config import IndexConfig
 from townsquare.square import Square, make_config
 from townsquare.tokens.config import TokensConfig
 from townsquare.town.config import TownConfig
@@ -41,7 +44,7 @@ STOPPED_BY_HAND = 130
 
 FLOW = (
     "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "serve", "fleet", "ledger", "report", "status", "demo",
+    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report", "status", "demo",
 )  # fmt: skip
 
 
@@ -76,7 +79,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-fleet_app = typer.Typer(no_args_is_help=True, help="What a training run takes on borrowed GPUs.")
+fleet_app = typer.Typer(
+    no_args_is_help=True, help="What a training run takes on borrowed GPUs, who lends them, and who is owed."
+)
 
 
 def add_stage(name: str, config: type, module: str, text: str) -> None:
@@ -152,15 +157,37 @@ add_stage(
     "Train the vocabulary, or take a base model's, and write the corpus as shards of token ids.\n\n"
     "Examples: townsquare tokens --vocabulary-size 8192\n\ntownsquare tokens --base SmolLM2-135M-Instruct.gguf",
 )
-add_stage(
-    "train",
-    TrainConfig,
-    "townsquare.train.run",
-    "Train a model from scratch, or go on from a run or a base. Stopped at any moment, it resumes exactly.\n\n"
-    "Examples: townsquare train --name base --size 6M\n\n"
-    "townsquare train --name chat --objective tune --start-from base\n\n"
-    "townsquare train --name chat --objective tune --base path/to/huggingface-folder",
-)
+
+
+@app.command()
+@with_options(TrainConfig)
+def train(
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    lease: Annotated[str | None, typer.Option(help="The lease whose GPUs it uses, or `any` that fits.")] = None,
+    *,
+    settings: Any,
+) -> None:
+    """Train a model from scratch, or go on from a run or a base. Stopped at any moment, it resumes exactly.
+
+    Examples: townsquare train --name base --size 6M
+
+    townsquare train --name chat --objective tune --start-from base
+
+    townsquare train --name chat --objective tune --base path/to/huggingface-folder
+
+    townsquare train --name base --lease north-nights
+    """
+    from townsquare.fleet.leases import asked_by, on_lease
+
+    place = Square.open(square, replace=replace)
+    config = place.config("train", TrainConfig, **settings)
+    with on_lease(place, asked_by(config.name, config.objective, lease)):
+        receipt = importlib.import_module("townsquare.train.run").run(place, config)
+    finish(place, receipt, as_json)
+
+
 add_stage(
     "export",
     ExportConfig,
@@ -183,58 +210,15 @@ add_stage(
 )
 
 
-@app.command()
-@with_options(ServeConfig, leave_out=("host", "port"))
-def ask(
-    question: Annotated[str, typer.Argument(help="The question.")],
-    square: SquareOption = HERE,
-    as_json: JsonOption = False,
-    *,
-    settings: Any,
-) -> None:
-    """Ask the assistant one question; the answer comes with the posts it rests on.
-
-    Example: townsquare ask "When does the ferry leave on Sunday?"
-    """
-    from townsquare.serve import terminal
-
-    place = Square.open(square)
-    answer = terminal.ask(place, place.config("serve", ServeConfig, **settings), question)
-    if as_json:
-        echo_json(answer.to_json())
-    else:
-        terminal.show_answer(answer, Console())
-
-
-@app.command()
-@with_options(ServeConfig, leave_out=("host", "port"))
-def chat(square: SquareOption = HERE, *, settings: Any) -> None:
-    """Talk with the assistant on the terminal.
-
-    Example: townsquare chat --model chat
-    """
-    from townsquare.serve import terminal
-
-    place = Square.open(square)
-    terminal.chat(place, place.config("serve", ServeConfig, **settings))
-
-
-@app.command()
-@with_options(ServeConfig)
-def serve(square: SquareOption = HERE, *, settings: Any) -> None:
-    """Serve the chat page at / and an OpenAI-compatible API at /v1.
-
-    Examples: townsquare serve --port 8000
-
-    townsquare serve --engine http://gpu-host:8000/v1 --model my-model
-    """
-    from townsquare.serve.server import serve as run
-
-    place = Square.open(square)
-    run(place, place.config("serve", ServeConfig, **settings))
+for assisting in (ask, chat, reply, serve):
+    app.command()(assisting)
+app.add_typer(keys_app, name="keys")
 
 
 app.add_typer(fleet_app, name="fleet")
+fleet_app.add_typer(pool_app, name="pool")
+fleet_app.add_typer(lease_app, name="lease")
+fleet_app.command("statement")(statement)
 
 
 @fleet_app.command("estimate")
@@ -270,6 +254,7 @@ def fleet_validate(as_json: JsonOption = False, *, settings: Any) -> None:
 
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(audit_app, name="audit")
 
 
 @app.command()

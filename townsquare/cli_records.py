@@ -115,13 +115,20 @@ def ledger_list(square: SquareOption = HERE, as_json: JsonOption = False) -> Non
 
 
 @ledger_app.command("verify")
-def ledger_verify(square: SquareOption = HERE) -> None:
+def ledger_verify(
+    square: SquareOption = HERE,
+    head: Annotated[
+        str | None, typer.Option(help="A head kept elsewhere; it must be the hash of one of the rows.")
+    ] = None,
+) -> None:
     """Recompute the hash chain. Fails, naming the row, if any was altered, moved or removed.
+
+    Keep the head that it prints somewhere else: given back as --head, it shows that no end was cut off.
 
     Example: townsquare ledger verify
     """
     from townsquare.ledger import Ledger
 
     with Ledger.open(Square.open(square)) as ledger:
-        last = ledger.verify()
+        last = ledger.verify(head)
     typer.echo(f"The chain holds: {last.seq} rows, head {last.hash}" if last else "The ledger is empty.")

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from townsquare.errors import ConfigError, LockedError, StorageError
 
 CONFIG_NAME = "townsquare.toml"
-SECTIONS = ("town", "ingest", "curate", "tokens", "train", "evaluate", "export", "index", "serve", "fleet")
+SECTIONS = ("town", "ingest", "curate", "tokens", "train", "evaluate", "export", "index", "serve", "fleet", "ledger")
 
 ConfigT = TypeVar("ConfigT")
 
@@ -137,6 +137,19 @@ class Square:
     @property
     def ledger(self) -> Path:
         return self.root / "ledger"
+
+    @property
+    def usage(self) -> Path:
+        """What each run has used of which GPUs, and what it was allocated."""
+        return self.root / "usage"
+
+    @property
+    def statements(self) -> Path:
+        return self.root / "statements"
+
+    @property
+    def audits(self) -> Path:
+        return self.root / "audits"
 
     def config(self, section: str, cls: type[ConfigT], **overrides: Any) -> ConfigT:
         """A stage's config: its defaults, then `[section]` of townsquare.toml, then `overrides` not None.

@@ -10,7 +10,7 @@ from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.consent.grants import read_grants
 from townsquare.consent.inputs import grants_input, in_force_input
-from townsquare.ledger.chain import ledger_file
+from townsquare.ledger import chain
 from townsquare.receipts import Receipt
 from townsquare.square import Square
 
@@ -44,7 +44,7 @@ def standings(square: Square) -> list[Standing]:
     now = {receipts.as_input(r).name: r.fingerprint for r in found}
     ingests = sorted(r.fingerprint for r in found if r.stage == "ingest")
     now["posts"] = hashlib.sha256("\n".join(ingests).encode()).hexdigest()
-    if ledger_file(square).is_file():
+    if chain.exists(square):
         now["grants"] = grants_input(square).sha256
         now["grants_in_force"] = in_force_input(square, today()).sha256
     stale_names: set[str] = set()

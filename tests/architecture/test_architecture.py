@@ -13,7 +13,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "townsquare").rglob("*.py"))
-STAGES = ("town", "ingest", "curate", "tokens", "train", "export", "serve", "evaluate", "takedown", "report", "fleet")
+STAGES = (
+    "town",
+    "ingest",
+    "curate",
+    "tokens",
+    "train",
+    "export",
+    "serve",
+    "evaluate",
+    "takedown",
+    "audit",
+    "report",
+    "fleet",
+)
 GOLDEN = Path(__file__).with_name("options.txt")
 
 

@@ -9,6 +9,7 @@ import random
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -80,6 +81,13 @@ def test_clusters_of_equal_short_and_empty_texts() -> None:
     assert near.clusters(pl.Series([], dtype=pl.String), 0.8).to_list() == []
 
 
+def test_what_is_passed_on_in_other_wrapping_is_one_cluster() -> None:
+    said = "the old mill reopens on friday"
+    passed_on = [said, f"so true: {said}", f"{said} (via a friend)", f"{said}!! 😂 😂", "the old mill closes on friday"]
+    assert near.clusters(pl.Series(passed_on), 1.0).to_list() == [0, 0, 0, 0, None]
+    assert near.clusters(pl.Series(["well done!", "well done."]), 1.0).to_list() == [None, None], "said by chance"
+
+
 @given(st.lists(st.text(max_size=30), max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_minhash_is_the_least_hash_of_the_shingles_alone(texts: list[str]) -> None:
@@ -95,7 +103,7 @@ def test_minhash_estimates_jaccard() -> None:
         b"the quick brown fox jumps over the lazy cat again",
     )
     signatures = near.minhash([one, other])
-    exact = near.jaccard(near.shingles(one), near.shingles(other))
+    exact = near.similarity([one, other], np.array([0]), np.array([1]))[0]
     assert exact == pytest.approx(38 / 52)
     assert abs((signatures[0] == signatures[1]).mean() - exact) < 0.2  # three standard deviations of 60 hashes
 

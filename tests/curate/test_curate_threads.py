@@ -39,6 +39,8 @@ def posts(rows: list[Row], **columns: Any) -> pl.DataFrame:
         "split": ["train"] * count,
         "cluster": pl.Series([None] * count, dtype=pl.Int64),
         "copies": [1] * count,
+        "abusive": [False] * count,
+        "sensitive": pl.Series([None] * count, dtype=pl.Boolean),
         "context": pl.Series([False] * count, dtype=pl.Boolean),
     }
     return pl.DataFrame({**base, **columns})

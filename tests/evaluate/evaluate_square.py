@@ -138,6 +138,7 @@ class Engine:
     """A bare model that knows one answer by heart, and a whole post."""
 
     name = "chat"
+    parallel = 1
 
     def stream(self, messages: Sequence[Turn], _sampling: Any) -> Iterator[str]:
         assert [role for role, _ in messages] == ["user"]

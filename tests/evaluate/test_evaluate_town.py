@@ -24,6 +24,7 @@ class Oracle:
     """Says what `reply` makes of a question."""
 
     name = "oracle"
+    parallel = 1
 
     def __init__(self, reply: Callable[[str], str]) -> None:
         self.reply = reply

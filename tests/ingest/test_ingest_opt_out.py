@@ -152,3 +152,12 @@ def test_handles_are_of_one_network(square: Square, tmp_path: Path) -> None:
     ingest(square, tmp_path / "out.csv")
     ingest(square, page(tmp_path / "page.json", ("1000001", "7", "ann")))
     assert allowed(square) == {"x:1000001"}
+
+
+def test_a_damaged_first_line_is_no_header(square: Square, tmp_path: Path) -> None:
+    rows = [{"network": "x", "author_id": str(i), "requested_at": "2024-01-10"} for i in (1, 2)]
+    path = tmp_path / "list.jsonl"
+    path.write_text('"' + "\n".join(json.dumps(row) for row in rows) + "\n")
+    receipt = ingest(square, path)
+    assert receipt.counts["seen"] == sum(receipt.counts["quarantined"].values()) == 2
+    assert [row["source_locator"] for row in quarantine_of(square)] == ["list.jsonl:1", "list.jsonl:2"]

@@ -281,3 +281,11 @@ def test_some_senators_from_a_tar_of_tables(square: Square, shared_data: Path, t
     assert {file: said["kept"] for file, said in receipt.results["files"].items()} == {
         f"Data/{author}.csv": n for author, n in counts.items()
     }
+
+
+def test_a_parquet_cell_that_is_no_utf_8_stops_no_other(square: Square, tmp_path: Path) -> None:
+    texts = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9 ole", b"plain"], pa.binary()).buffers())
+    path = tmp_path / "posts.parquet"
+    pq.write_table(pa.table({"id": ["1", "2"], "text": texts}), path)
+    ingest(square, path)
+    assert [row["text"] for row in posts_of(square).values()] == ["caf\ufffd ole", "plain"]

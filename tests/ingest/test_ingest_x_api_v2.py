@@ -265,3 +265,26 @@ def test_real_responses_against_a_plain_count(square: Square, shared_data: Path)
         "tweets_compliance.jsonl": "x_compliance",
         "users_compliance.jsonl": "x_compliance",
     }
+
+
+def test_an_alt_text_stands_with_the_media_or_with_the_post(square: Square, file: Path) -> None:
+    keys = {"attachments": {"media_keys": ["3_1", "3_2", "3_3"]}}
+    told = {"media_metadata": [{"media_key": "3_1", "alt_text": "a cat"}, {"media_key": "3_2", "alt_text": "a dog"}]}
+    media = [{"media_key": key, "type": "photo"} for key in ("3_1", "3_2", "3_3")]
+    media[1]["alt_text"] = "a dog, asleep"
+    ingest(square, pages(file, {"data": [post(1, **keys, **told)], "includes": {"media": media}}))
+    assert [one["alt"] for one in posts_of(square)["x:1"]["media"]] == ["a cat", "a dog, asleep", None]
+
+
+def test_what_a_page_cannot_give_is_told_with_its_reason(square: Square, file: Path) -> None:
+    kinds = ["resource-not-found", "not-authorized-for-resource"]
+    errors = [
+        {"resource_id": str(i), "resource_type": "tweet", "type": f"https://api.twitter.com/2/problems/{kind}"}
+        for i, kind in enumerate(kinds, start=8)
+    ]
+    ingest(
+        square, pages(file, {"data": [post(1, referenced_tweets=[{"type": "quoted", "id": "9"}])], "errors": errors})
+    )
+    assert posts_of(square)["x:1"]["quote_of"] == "x:9"
+    told = {row["uid"]: row["detail"].rpartition("/")[2] for row in quarantine_of(square)}
+    assert told == {"x:8": kinds[0], "x:9": kinds[1]}

@@ -34,6 +34,7 @@ class Says:
     """An engine that always says the same, a few characters at a time, and remembers what it was asked."""
 
     name = "says"
+    parallel = 1
 
     def __init__(self, text: str | Callable[[str], str]) -> None:
         self._text = text

@@ -8,12 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+from townsquare.consent.grants import Grant
+from townsquare.errors import InputError
 from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.serve.api import Facts, make_app
 from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
+from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.keys import Keys
+from townsquare.serve.opinions import Opinion
 from townsquare.serve.server import Server, listen
 
 MODEL = "chat"
@@ -57,6 +64,7 @@ NOTHING = Answer(NOTHING_FOUND, (Sentence(NOTHING_FOUND, (), False, False),), ()
 
 class FakeEngine:
     name = MODEL
+    parallel = 1
 
 
 class FakeAssistant:
@@ -67,6 +75,9 @@ class FakeAssistant:
         self.answer = answer
         self.posts = {citation.uid: citation for citation in answer.citations}
         self.asked: list[tuple[list[Turn], Sampling]] = []
+        self.filters: list[Filters] = []
+        self.around: tuple[list[Citation], list[Citation]] = ([], [])
+        self.opinions: list[Opinion] = []
         self.error: Exception | None = None
         self.error_after = 0  # pieces
         self.pause: Callable[[int], None] = lambda piece: None
@@ -75,8 +86,14 @@ class FakeAssistant:
         self.ended = threading.Semaphore(0)  # released whenever an answer has ended, however
 
     def stream(
-        self, messages: Sequence[Turn], sampling: Sampling, stopped: Callable[[], bool]
+        self,
+        messages: Sequence[Turn],
+        sampling: Sampling = Sampling(),
+        stopped: Callable[[], bool] = lambda: False,
+        *,
+        filters: Filters = NONE,
     ) -> Iterator[str | Answer]:
+        self.filters.append(filters)
         self.asked.append((list(messages), sampling))
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -94,13 +111,34 @@ class FakeAssistant:
     def post(self, uid: str) -> Citation | None:
         return self.posts.get(uid)
 
+    def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
+        return self.around
+
+    def judge(self, opinion: Opinion) -> None:
+        self.opinions.append(opinion)
+
+
+def facts_of(*grantors: str, examples: tuple[str, ...] = ()) -> Facts:
+    """Facts of a square with a grant from each."""
+    grants = (Grant(f"g{n}", who, "us", ("retrieve", "display"), sources=("*",)) for n, who in enumerate(grantors))
+    return Facts(tuple(grants), examples, posts=1234, newest="2026-03-12")
+
+
+def looked_up(name: str) -> dict[str, Any]:
+    """Stands in for `townsquare lookup`."""
+    if not name.startswith("@"):
+        raise InputError("that names nobody", remedy="Write @handle.")
+    return {"known": name == "@ana", "posts": {"live": 3} if name == "@ana" else {}, "copies": {"index": 2},
+            "models_that_saw_them": {"chat": 3} if name == "@ana" else {}, "takedowns": []}  # fmt: skip
+
 
 @contextlib.contextmanager
-def serving(assistant: Answering, facts: Facts | None = None) -> Iterator[str]:
+def serving(assistant: Answering, facts: Facts | None = None, keys: Keys | None = None) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:40123, as long as the block runs."""
-    known = facts or Facts(grantors=("Town Forum Ltd",), examples=())
+    known = facts or facts_of("Town Forum Ltd")
+    none = Keys("sqlite://", Path("/nonexistent/keys.sqlite"))
     with listen("127.0.0.1", 0) as listening, contextlib.closing(Desk(assistant)) as desk:
-        server = Server(make_app(desk, lambda: known))
+        server = Server(make_app(desk, lambda: known, keys or none, looked_up))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

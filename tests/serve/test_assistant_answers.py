@@ -41,6 +41,7 @@ class Scripted:
     """An engine that says what it was told to say, and remembers what it was asked."""
 
     name = "scripted"
+    parallel = 1
 
     def __init__(self, reply: str) -> None:
         self.reply = reply
@@ -133,7 +134,11 @@ def test_a_takedown_reaches_the_index_and_the_next_answer(town: Square, monkeypa
     before = sum(b"queue" in path.read_bytes() for path in town.index.rglob("*") if path.is_file())
     receipt = takedown(town, TakedownConfig(author=("table:ann",)))
     assert receipt.results["copies"]["index"] == {"erased": 1, "left": 0}
-    assert copies.find(town, frozenset({"table:1"}), [POSTS[0][2]]) == {"index": 0, "index_dictionary": 0}
+    assert copies.find(town, frozenset({"table:1"}), [POSTS[0][2]]) == {
+        "index": 0,
+        "index_dictionary": 0,
+        "opinions": 0,
+    }
     assert len(index.dataset(town).versions()) == 1
     assert before > 0
     assert not any(b"queue" in path.read_bytes() for path in town.index.rglob("*") if path.is_file())

@@ -15,7 +15,7 @@ import pytest
 from townsquare.errors import InputError, StaleError
 from townsquare.model.chat import Turn
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, open_engine
+from townsquare.serve.engines import EngineError, Sampling, Spent, open_engine
 from townsquare.serve.engines.llamacpp import LlamaCpp, locate
 from townsquare.square import Square
 
@@ -38,27 +38,41 @@ def engine(smollm2: Path) -> Iterator[LlamaCpp]:
     engine.close()
 
 
+def texts(engine: LlamaCpp, turns: list[Turn], sampling: Sampling) -> list[str]:
+    return [piece for piece in engine.stream(turns, sampling) if isinstance(piece, str)]
+
+
+def test_it_tells_what_a_reply_took(engine: LlamaCpp) -> None:
+    *pieces, spent = engine.stream([("user", "Count from one to fifty in words.")], Sampling(max_tokens=5))
+    assert isinstance(spent, Spent)
+    assert (spent.completion_tokens, spent.counted) == (5, True)
+    assert len(pieces) <= 5
+    *_, longer = engine.stream([("user", "Count from one to fifty in words, please do.")], Sampling(max_tokens=1))
+    assert isinstance(longer, Spent)
+    assert longer.prompt_tokens > spent.prompt_tokens > 9  # the words asked, and the marks of the turns
+
+
 def test_it_answers_in_pieces_the_same_every_time(engine: LlamaCpp) -> None:
-    pieces = list(engine.stream(ASK, Sampling(max_tokens=16)))
+    pieces = texts(engine, ASK, Sampling(max_tokens=16))
     assert "Paris" in "".join(pieces)
     assert len(pieces) > 1
     assert "<|im_end|>" not in "".join(pieces)
-    assert list(engine.stream(ASK, Sampling(max_tokens=16))) == pieces
+    assert texts(engine, ASK, Sampling(max_tokens=16)) == pieces
 
 
 def test_limits_and_stops_hold(engine: LlamaCpp) -> None:
     story: list[Turn] = [("user", "Count from one to fifty in words.")]
-    assert len(list(engine.stream(story, Sampling(max_tokens=5)))) <= 5
-    whole = "".join(engine.stream(story, Sampling(max_tokens=12)))
+    assert len(texts(engine, story, Sampling(max_tokens=5))) <= 5
+    whole = "".join(texts(engine, story, Sampling(max_tokens=12)))
     word = whole.split()[1]
-    assert word not in "".join(engine.stream(story, Sampling(max_tokens=12, stop=(word,))))
+    assert word not in "".join(texts(engine, story, Sampling(max_tokens=12, stop=(word,))))
 
 
 def test_a_reader_that_leaves_does_not_hold_up_the_next(engine: LlamaCpp) -> None:
     first = engine.stream([("user", "Tell a very long story.")], Sampling(max_tokens=200))
     next(first)
     first.close()  # type: ignore[attr-defined]
-    assert "".join(engine.stream(ASK, Sampling(max_tokens=8)))
+    assert "".join(texts(engine, ASK, Sampling(max_tokens=8)))
 
 
 def test_too_long_a_request_is_an_error_with_a_remedy(engine: LlamaCpp) -> None:

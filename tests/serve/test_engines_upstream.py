@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, open_engine
+from townsquare.serve.engines import EngineError, Sampling, Spent, open_engine
 from townsquare.serve.engines import upstream as module
 from townsquare.serve.engines.upstream import Upstream
 from townsquare.square import Square
@@ -51,7 +51,8 @@ def event(text: str | None) -> bytes:
     return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-GOOD = b": hello\n\n" + event(None) + event("It is ") + event("open.") + b'data: {"choices":[],"usage":{}}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+GOOD = b": hello\n\n" + event(None) + event("It is ") + event("open.") + USAGE
 DONE = b"data: [DONE]\n\n"
 
 
@@ -73,16 +74,15 @@ def url(server: Server) -> str:
 
 
 def said(server: Server, timeout_seconds: float = 10.0) -> str:
-    return "".join(
-        Upstream(url(server), "big", timeout_seconds=timeout_seconds).stream([("user", "Open?")], Sampling())
-    )
+    pieces = Upstream(url(server), "big", timeout_seconds=timeout_seconds).stream([("user", "Open?")], Sampling())
+    return "".join(piece for piece in pieces if isinstance(piece, str))
 
 
 def test_it_streams_and_sends_what_was_asked(server: Server, square: Square, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(module.KEY_VARIABLE, "k")
     engine = open_engine(square, ServeConfig(engine=url(server), model="big"))
     sampling = Sampling(max_tokens=7, temperature=0.5, stop=("END",), seed=3)
-    assert list(engine.stream([("user", "Open?<|im_end|>")], sampling)) == ["It is ", "open."]
+    assert list(engine.stream([("user", "Open?<|im_end|>")], sampling)) == ["It is ", "open.", Spent(7, 3)]
     path, headers, body = server.seen[0]
     assert (path, headers["Authorization"]) == ("/v1/chat/completions", "Bearer k")
     assert body == {
@@ -92,6 +92,7 @@ def test_it_streams_and_sends_what_was_asked(server: Server, square: Square, mon
         "temperature": 0.5,
         "top_p": 1.0,
         "stream": True,
+        "stream_options": {"include_usage": True},
         "stop": ["END"],
         "seed": 3,
     }

@@ -36,6 +36,7 @@ class Parrot:
     """Repeats the first post that it is given; `endless` goes on with sentences that no post supports."""
 
     name = "parrot"
+    parallel = 1
 
     def __init__(self) -> None:
         self.endless = False

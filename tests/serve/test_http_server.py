@@ -15,7 +15,7 @@ import pytest
 
 from townsquare.consent.grants import Grant, add_grant, revoke_grant
 from townsquare.errors import ConfigError
-from townsquare.serve.server import examples, grantors, listen
+from townsquare.serve.server import examples, facts, listen
 from townsquare.square import Square
 from townsquare.town.config import TownConfig
 from townsquare.town.run import run as build
@@ -62,7 +62,7 @@ def test_the_page_names_who_allows_display_today(square: Square) -> None:
     grant("d", "Past Ltd", "display", ends="2020-01-01")
     grant("e", "Gone Ltd", "display")
     revoke_grant(square, "e")
-    assert grantors(square) == ("Forum Ltd",)
+    assert facts(square, ()).grantors == ("Forum Ltd",)
 
 
 def test_examples_are_questions_that_a_town_answers(square: Square) -> None:
@@ -93,7 +93,7 @@ def pause(number):
     time.sleep(0.05)
 slow.pause = pause
 Assistant.open = classmethod(lambda cls, square, config: slow)
-serve(Square.create(sys.argv[1]), ServeConfig(port=0))
+serve(Square.create(sys.argv[1]), ServeConfig(port=0), dict)
 print("ended", flush=True)
 """
 

@@ -132,14 +132,14 @@ def test_erase_leaves_no_trace_in_rows_or_versions(square: Square) -> None:
     secret: Row = ("99", "zoe", "My zyzzyva collection opens at Harbour Bakery", None, WHEN)
     indexed(square, [*POSTS, secret])
     gone, texts = frozenset({"table:99"}), [secret[2]]
-    assert copies.find(square, gone, texts) == {"index": 1, "index_dictionary": 0}
-    assert copies.erase(square, gone) == {"index": 1}
-    assert copies.find(square, gone, texts) == {"index": 0, "index_dictionary": 0}
+    assert copies.find(square, gone, texts) == {"index": 1, "index_dictionary": 0, "opinions": 0}
+    assert copies.erase(square, gone) == {"index": 1, "opinions": 0}
+    assert copies.find(square, gone, texts) == {"index": 0, "index_dictionary": 0, "opinions": 0}
     held = b"".join(path.read_bytes() for path in square.index.rglob("*") if path.is_file())
     assert b"zyzzyva" not in held
     assert len(lance.dataset(index.path(square)).versions()) == 1
     assert found(square, "When does Harbour Bakery open?")[0] == "table:3"
-    assert copies.erase(square, gone) == {"index": 0}
+    assert copies.erase(square, gone) == {"index": 0, "opinions": 0}
 
 
 def dictionary(square: Square) -> list[tuple[int, bytes]]:
@@ -165,19 +165,23 @@ def test_after_erasing_the_dictionary_is_that_of_a_square_that_never_had_the_pos
 def test_find_sees_an_old_version_and_a_text_under_another_uid(square: Square) -> None:
     indexed(square)
     index.dataset(square).delete("uid = 'table:3'")
-    assert copies.find(square, frozenset({"table:3"}), []) == {"index": 1, "index_dictionary": 1}
+    assert copies.find(square, frozenset({"table:3"}), []) == {"index": 1, "index_dictionary": 1, "opinions": 0}
     assert copies.find(square, frozenset(), [POSTS[4][2]])["index"] == 2  # in both versions
     copies.erase(square, frozenset({"table:3"}))  # as after a kill between deleting and compacting
-    assert copies.find(square, frozenset({"table:3"}), [POSTS[2][2]]) == {"index": 0, "index_dictionary": 0}
+    assert copies.find(square, frozenset({"table:3"}), [POSTS[2][2]]) == {
+        "index": 0,
+        "index_dictionary": 0,
+        "opinions": 0,
+    }
 
 
 def test_erasing_everything_and_nothing(square: Square) -> None:
-    assert copies.erase(square, frozenset({"table:1"})) == {"index": 0}
-    assert copies.find(square, frozenset({"table:1"}), ["x"]) == {"index": 0, "index_dictionary": 0}
+    assert copies.erase(square, frozenset({"table:1"})) == {"index": 0, "opinions": 0}
+    assert copies.find(square, frozenset({"table:1"}), ["x"]) == {"index": 0, "index_dictionary": 0, "opinions": 0}
     indexed(square)
     uids = frozenset(f"table:{row[0]}" for row in POSTS)
     copies.erase(square, uids)
-    assert copies.find(square, uids, [row[2] for row in POSTS]) == {"index": 0, "index_dictionary": 0}
+    assert copies.find(square, uids, [row[2] for row in POSTS]) == {"index": 0, "index_dictionary": 0, "opinions": 0}
     assert found(square, "When does Harbour Bakery open?") == []
 
 

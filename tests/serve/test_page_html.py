@@ -10,8 +10,8 @@ from importlib import resources
 import httpx
 import pytest
 
-from tests.serve.serving import HOSTILE, FakeAssistant, serving
-from townsquare.serve.api import PAGE_FILES, Facts
+from tests.serve.serving import HOSTILE, FakeAssistant, facts_of, serving
+from townsquare.serve.api import PAGE_FILES
 
 PAGE = resources.files("townsquare.serve").joinpath("page")
 
@@ -34,7 +34,7 @@ class Tags(HTMLParser):
 def hostile_page() -> Iterator[str]:
     assistant = FakeAssistant()
     assistant.engine.name = HOSTILE
-    facts = Facts(grantors=(HOSTILE, "B", "C", "D"), examples=(HOSTILE, "What is open?"))
+    facts = facts_of(HOSTILE, "B", "C", "D", examples=(HOSTILE, "What is open?"))
     with serving(assistant, facts) as address:
         yield httpx.get(f"{address}/").text
 
@@ -56,7 +56,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere(hostile_page: str) -
             assert name != "style", tag
             if name in ("src", "href"):
                 assert value is not None
-                assert value.startswith(("/page/", "#")), (tag, value)
+                assert value.startswith(("/page/", "#")) or value == "/about", (tag, value)
     for name in PAGE_FILES:
         source = PAGE.joinpath(name).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "//" not in re.sub(r"(^|\s)//.*$|https\?:\\/\\/", "", source, flags=re.MULTILINE), name
@@ -75,11 +75,11 @@ def test_every_file_of_the_page_is_served() -> None:
             reply = httpx.get(f"{address}/page/{name}")
             assert reply.headers["content-type"].partition(";")[0] == kind
             assert reply.content == PAGE.joinpath(name).read_bytes()
-    assert {path.name for path in PAGE.iterdir()} == {"index.html", *PAGE_FILES}
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", "about.html", *PAGE_FILES}
 
 
 def test_a_square_without_grants_says_so() -> None:
-    with serving(FakeAssistant(), Facts((), ())) as address:
+    with serving(FakeAssistant(), facts_of()) as address:
         page = httpx.get(f"{address}/").text
     assert "Nobody's leave to show posts is on record." in page
     assert 'class="hints"' in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from townsquare.errors import ConfigError
 
@@ -23,6 +24,8 @@ class CurateConfig:
     """Score from which an author counts as a bot: 1 for one strong sign (see rules/bot.py)."""
     promotion_score: float = 2.0
     """Score from which a post counts as promotion: 1 for each sign of selling (see rules/promotion.py)."""
+    abuse: Literal["drop", "flag"] = "drop"
+    """What becomes of insults (see rules/abuse.py): left out, or kept with the score `abusive` on the document."""
     conversation_posts: int = 8
     """Posts of a reply path that one conversation holds at most."""
     grounded_share: float = 0.5
@@ -33,6 +36,8 @@ class CurateConfig:
     """Share of authors whose threads are kept for validation."""
     chitchat: bool = False
     """Whether to add open two-person talk (the chitchat-dataset package) to the conversations."""
+    runner: Literal["native", "ray"] = "native"
+    """Who judges posts one by one, with the same result: this machine, or the Ray cluster at RAY_ADDRESS."""
     seed: int = 1
     """Decides which questions are grounded, in which order posts stand, and which authors validate."""
 

@@ -35,10 +35,17 @@ def build(posts: pl.DataFrame) -> pa.Table:
             "lang": first["lang"].to_arrow(),
             "split": first["split"].to_arrow(),
             "scores": pa.array(
-                [[("copies", copies)] for copies in first["copies"]], pa.map_(pa.string(), pa.float32())
+                [_scores(*row) for row in first.select("copies", "abusive", "sensitive").iter_rows()],
+                pa.map_(pa.string(), pa.float32()),
             ),
         }
     ).cast(DOCUMENTS)
+
+
+def _scores(copies: int, abusive: bool, sensitive: bool | None) -> list[tuple[str, float]]:
+    """How many copies there are; and, where so, that it insults and that its network marked it as sensitive."""
+    flags = (("abusive", abusive), ("sensitive", sensitive))
+    return [("copies", copies), *((name, 1.0) for name, holds in flags if holds)]
 
 
 def _following(posts: pl.DataFrame) -> np.ndarray:

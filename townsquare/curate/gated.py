@@ -10,15 +10,13 @@ import pyarrow as pa
 from townsquare.consent import gate
 from townsquare.consent.gate import Consent
 from townsquare.consent.inputs import grants_input, in_force_input
-from townsquare.curate import normal
-from townsquare.curate.rules import personal_data
 from townsquare.ingest import tables
 from townsquare.receipts import Input
 from townsquare.square import Square
 
 COLUMNS = (
     "created_at", "observed_at", "text", "lang", "reply_to", "likes", "reposts", "replies", "quotes", "source_app",
-    "author_kind", "is_latest_edit",
+    "author_kind", "is_latest_edit", "sensitive",
 )  # fmt: skip
 
 
@@ -68,10 +66,6 @@ def _engagement() -> pl.Expr:
     return pl.when(known).then(pl.sum_horizontal(counts))
 
 
-def prepare(posts: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The posts that may be used, personal data masked, with the forms that rules compare; and what was masked."""
-    usable = posts.filter(pl.col("train_refusal").is_null() | pl.col("tune_refusal").is_null())
-    texts, masked = personal_data.mask(usable["text"])
-    usable = usable.with_columns(text=texts)
-    usable = usable.with_columns(fold=normal.folded(pl.col("text")), letters=normal.letters(pl.col("text")))
-    return usable.with_columns(template=normal.template(pl.col("fold"))), masked
+def usable(posts: pl.DataFrame) -> pl.DataFrame:
+    """The posts that may be used for some purpose."""
+    return posts.filter(pl.col("train_refusal").is_null() | pl.col("tune_refusal").is_null())

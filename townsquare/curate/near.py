@@ -6,9 +6,13 @@ pair at similarity 0.8 is a candidate with probability 0.991, at 0.9 with 0.9999
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.threads import components
 
 SHINGLE = 5
@@ -17,6 +21,7 @@ BATCH_BYTES = 1 << 20
 CHUNK = 1 << 16  # pairs whose signatures are compared at once
 ALL_PAIRS = 12  # a bucket up to this size is compared all with all, a larger one with its neighbours
 FAR = 0.25  # below the threshold by this much in the signature, a candidate is not looked at closely (4 sigma)
+CORE_BYTES = 16  # a shorter core is said by chance
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -32,8 +37,8 @@ def clusters(folds: pl.Series, threshold: float) -> pl.Series:
         .group_by("fold")
         .agg(pl.col("row").min())
     ).sort("fold")
-    left, right = similar_pairs(distinct["fold"], threshold)
-    label = components(len(distinct), left, right)
+    alike, same = similar_pairs(distinct["fold"], threshold), same_core(distinct["fold"])
+    label = components(len(distinct), *(np.concatenate(side) for side in zip(alike, same, strict=True)))
     firsts = distinct["row"].to_numpy()
     lowest = np.full(len(distinct), np.iinfo(np.int64).max)
     np.minimum.at(lowest, label, firsts)
@@ -50,38 +55,76 @@ def similar_pairs(texts: pl.Series, threshold: float) -> tuple[np.ndarray, np.nd
     encoded = [text.encode() for text in texts.to_list()]
     signatures = minhash(encoded)
     left, right = _candidates(signatures)
-    alike = np.concatenate(
+    likely = np.concatenate(
         [
-            (signatures[left[at : at + CHUNK]] == signatures[right[at : at + CHUNK]]).mean(axis=1)
+            (signatures[left[at : at + CHUNK]] == signatures[right[at : at + CHUNK]]).mean(axis=1) >= threshold - FAR
             for at in range(0, max(len(left), 1), CHUNK)
         ]
     )
-    likely = alike >= threshold - FAR
     left, right = left[likely], right[likely]
-    kept: dict[int, frozenset[bytes]] = {}
-
-    def of(row: int) -> frozenset[bytes]:
-        if row not in kept:
-            kept[row] = shingles(encoded[row])
-        return kept[row]
-
-    near = np.fromiter(
-        (jaccard(of(a), of(b)) >= threshold for a, b in zip(left.tolist(), right.tolist(), strict=True)),
-        bool,
-        len(left),
-    )
+    if not len(left):
+        return left, right
+    near = similarity(encoded, left, right) >= threshold
     return left[near], right[near]
 
 
-def shingles(text: bytes) -> frozenset[bytes]:
-    """All runs of SHINGLE bytes; a shorter text is one shingle."""
-    return frozenset(text[at : at + SHINGLE] for at in range(max(len(text) - SHINGLE + 1, 1)))
+def same_core(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Each text that says in other wrapping what an earlier one says, and that one's row number (see `normal.core`).
+
+    "So true: …", "… (via a friend)", "… 😂😂": too much for the Jaccard similarity of a short post.
+    """
+    rows = texts.to_frame("fold").select(core=normal.core(pl.col("fold"))).with_row_index("row")
+    rows = rows.filter(pl.col("core").str.len_bytes() >= CORE_BYTES)
+    pairs = rows.select("row", first=pl.col("row").min().over("core")).filter(pl.col("row") != pl.col("first"))
+    return pairs["first"].to_numpy().astype(np.int64), pairs["row"].to_numpy().astype(np.int64)
 
 
-def jaccard(one: frozenset[bytes], other: frozenset[bytes]) -> float:
-    """Shared shingles over all shingles."""
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
+def similarity(texts: list[bytes], left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Jaccard similarity of the texts' sets of shingles, exactly, for each pair: shared shingles over all shingles."""
+    rows, at = np.unique(np.concatenate([left, right]), return_inverse=True)
+    values, first = shingles([texts[row] for row in rows.tolist()])
+    sizes = np.diff(first)
+    one, other = at[: len(left)], at[len(left) :]
+    shared = np.zeros(len(left), np.int64)
+    for start in range(0, len(left), CHUNK):
+        a, b = one[start : start + CHUNK], other[start : start + CHUNK]
+        pair = np.repeat(np.arange(len(a), dtype=np.uint64), sizes[a] + sizes[b]) << np.uint64(8 * SHINGLE)
+        which = np.stack([a, b], axis=1).ravel()  # a pair's two sets stand side by side
+        joined = np.sort(pair | values[_within(first[which], sizes[which])])
+        twice = joined[1:][joined[1:] == joined[:-1]] >> np.uint64(8 * SHINGLE)
+        shared[start : start + CHUNK] = np.bincount(twice.astype(np.int64), minlength=len(a))
+    return shared / (sizes[one] + sizes[other] - shared)
+
+
+def _within(first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The numbers from each `first` on, as many as its size, one run after another."""
+    return np.arange(sizes.sum()) + np.repeat(first - np.concatenate(([0], np.cumsum(sizes)[:-1])), sizes)
+
+
+def shingles(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct runs of SHINGLE bytes of each text as numbers, and where each text's begin (and the last one's end).
+
+    A shorter text is one shingle.
+    """
+    values, counts = _windows(texts)
+    text = np.repeat(np.arange(len(texts), dtype=np.int64), counts)
+    order = np.lexsort((values, text))
+    values = values[order]
+    new = np.ones(len(values), bool)
+    new[1:] = (values[1:] != values[:-1]) | (text[1:] != text[:-1])  # sorted by text first, so text[order] is text
+    return values[new], np.concatenate(([0], np.cumsum(np.bincount(text[new], minlength=len(texts)))))
+
+
+def _windows(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """All runs of SHINGLE bytes as numbers, one text's after another's; and how many each text has."""
+    padded = [text if len(text) >= SHINGLE else text.ljust(SHINGLE, b"\0") for text in texts]
+    counts = np.array([len(text) - SHINGLE + 1 for text in padded], np.int64)
+    joined = np.frombuffer(b"".join(padded), np.uint8).astype(np.uint64)
+    value = np.zeros(max(len(joined) - SHINGLE + 1, 0), np.uint64)
+    for offset in range(SHINGLE):
+        value = (value << np.uint64(8)) | joined[offset : offset + len(value)]
+    begins = np.concatenate(([0], np.cumsum(counts + SHINGLE - 1)[:-1]))
+    return value[_within(begins, counts)], counts
 
 
 def minhash(texts: list[bytes]) -> np.ndarray:
@@ -90,26 +133,23 @@ def minhash(texts: list[bytes]) -> np.ndarray:
     odd = rng.integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     shift = rng.integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64)
     out = np.empty((len(texts), BANDS * ROWS), np.uint32)
-    start, size = 0, 0
-    for number, text in enumerate(texts):
-        size += len(text)
-        if size >= BATCH_BYTES or number + 1 == len(texts):
-            _sign(texts[start : number + 1], odd, shift, out[start : number + 1])
-            start, size = number + 1, 0
+    ends = np.cumsum([len(text) for text in texts])
+    cuts = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, BATCH_BYTES), side="left").tolist()
+
+    def sign(start: int, end: int) -> None:
+        _sign(texts[start:end], odd, shift, out[start:end])
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # NumPy lets go of Python's lock
+        list(threads.map(sign, cuts, [*cuts[1:], len(texts)]))
     return out
 
 
 def _sign(texts: list[bytes], odd: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
-    padded = [text if len(text) >= SHINGLE else text.ljust(SHINGLE, b"\0") for text in texts]
-    counts = np.array([len(text) - SHINGLE + 1 for text in padded])
-    joined = np.frombuffer(b"".join(padded), np.uint8).astype(np.uint64)
-    value = np.zeros(len(joined) - SHINGLE + 1, np.uint64)
-    for offset in range(SHINGLE):
-        value = (value << np.uint64(8)) | joined[offset : offset + len(value)]
-    begins = np.concatenate(([0], np.cumsum(counts + SHINGLE - 1)[:-1]))
+    if not texts:
+        return
+    values, counts = _windows(texts)
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    within = np.arange(counts.sum()) + np.repeat(begins - first, counts)  # windows that lie in one text
-    base = value[within] * _MIX
+    base = values * _MIX
     base ^= base >> np.uint64(29)
     for column in range(len(odd)):
         hashed = ((base * odd[column] + shift[column]) >> np.uint64(32)).astype(np.uint32)
@@ -117,21 +157,42 @@ def _sign(texts: list[bytes], odd: np.ndarray, shift: np.ndarray, out: np.ndarra
 
 
 def _candidates(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs that share a band, each once, in order."""
-    found: list[np.ndarray] = []
+    """Pairs that share a band, each once, in order.
+
+    A band's five values become one number whose low bits give way to the row's own, so that one sort of numbers puts
+    a bucket's rows side by side, in order. Bands that share what is left of the number by chance cost a look.
+    """
+    size = len(signatures)
+    low = np.uint64(max(size - 1, 1).bit_length())
+    rows = np.arange(size, dtype=np.uint64)
+    found = []
     for band in range(BANDS):
-        part = np.ascontiguousarray(signatures[:, band * ROWS : (band + 1) * ROWS])
-        key = part.view([("", part.dtype)] * ROWS).ravel()
-        order = np.argsort(key, kind="stable").astype(np.int64)
-        same = key[order[1:]] == key[order[:-1]]
-        run = np.ones(len(order), bool)
-        for step in range(1, ALL_PAIRS):
-            run = run[:-1] & same[step - 1 :]  # whether the row `step` places on is in the same bucket
-            if not run.any():
-                break
-            found.append(np.stack([order[:-step][run], order[step:][run]], axis=1))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    pairs = np.sort(np.concatenate(found), axis=1)
-    packed = np.unique(pairs[:, 0] * len(signatures) + pairs[:, 1])
-    return packed // len(signatures), packed % len(signatures)
+        key = np.zeros(size, np.uint64)
+        for column in range(band * ROWS, (band + 1) * ROWS):
+            key = (key ^ signatures[:, column]) * _MIX
+            key ^= key >> np.uint64(29)
+        found.append(_side_by_side(((key >> low) << low) | rows, low))
+    return _once(found, size)
+
+
+def _side_by_side(keys: np.ndarray, low: np.uint64) -> np.ndarray:
+    """Pairs of rows (2 x n) that share a bucket: the keys hold the row in their `low` bits, the bucket above them."""
+    keys = np.sort(keys)
+    order = (keys & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
+    bucket = keys >> low
+    run, same = np.ones(len(keys), bool), bucket[1:] == bucket[:-1]
+    found = [np.empty((2, 0), np.int64)]
+    for step in range(1, ALL_PAIRS):
+        run = run[:-1] & same[step - 1 :]  # whether the row `step` places on is in the same bucket
+        if not run.any():
+            break
+        found.append(np.stack([order[:-step][run], order[step:][run]]))  # rows of a bucket are in order
+    return np.concatenate(found, axis=1)
+
+
+def _once(found: list[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair once, in order."""
+    pairs = np.concatenate(found, axis=1)
+    packed = np.sort(pairs[0] * size + pairs[1])
+    packed = packed[np.diff(packed, prepend=-1) != 0]
+    return packed // size, packed % size

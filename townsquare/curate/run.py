@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,21 @@ import pyarrow as pa
 
 from townsquare import receipts
 from townsquare.consent.gate import today
-from townsquare.curate import chitchat, conversations, documents, duplicates, gated, grounded, near, pairs, tables
+from townsquare.curate import (
+    alone,
+    chitchat,
+    conversations,
+    documents,
+    duplicates,
+    gated,
+    grounded,
+    near,
+    pairs,
+    runners,
+    tables,
+)
 from townsquare.curate.config import CurateConfig
-from townsquare.curate.rules import all_rules, language
+from townsquare.curate.rules import all_rules
 from townsquare.curate.splits import split_of
 from townsquare.curate.threads import hit_rate
 from townsquare.progress import Bar, progress
@@ -24,7 +39,7 @@ from townsquare.receipts import Receipt
 from townsquare.records import DROPPED
 from townsquare.square import Square, next_version, publish, write_json
 
-PHASES = 8
+PHASES = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +54,8 @@ class Corpus:
 def run(square: Square, config: CurateConfig) -> Receipt:
     """Make a new version of the corpus. Raises GrantError when no grant allows any post to train or tune."""
     day = today()
-    with receipts.stage(square, "curate", inputs=gated.inputs(square, day), config=config) as work:
+    told = dataclasses.replace(config, runner="native")  # who does the work is no part of what is made
+    with receipts.stage(square, "curate", inputs=gated.inputs(square, day), config=told) as work:
         if work.done:
             return work.done
         corpus = build(gated.read_gated(square, day), config)
@@ -52,11 +68,11 @@ def run(square: Square, config: CurateConfig) -> Receipt:
 def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
     """The corpus of gated posts (see `gated.gated`). Pure: the same posts, in any order, make the same tables."""
     posts = posts.sort("uid")
-    with progress("Curating", PHASES, "steps") as bar:
-        usable, masked = gated.prepare(posts)
-        bar.advance(note="gate and personal data")
-        usable = usable.with_columns(lang=language.languages(usable))
-        bar.advance(note="languages")
+    with progress("Curating", PHASES, "steps") as bar, _no_search_for_cycles():
+        usable = gated.usable(posts)
+        judged, masked = runners.judge_alone(usable, config)
+        usable = usable.with_columns(judged)
+        bar.advance(note="posts by themselves")
         usable = usable.with_columns(cluster=near.clusters(usable["fold"], config.near_duplicate))
         bar.advance(note="near duplicates")
         reasons = judge(usable, config)
@@ -72,6 +88,19 @@ def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
     )
 
 
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Python's collector rests: conversations are millions of small objects, none in a cycle, and searching them anew
+    at every growth took a third of their time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
 def judge(usable: pl.DataFrame, config: CurateConfig) -> pl.DataFrame:
     """`uid`, `rule`, `reason` and `context` of every usable post that is left out, with its first reason.
 
@@ -79,9 +108,8 @@ def judge(usable: pl.DataFrame, config: CurateConfig) -> pl.DataFrame:
     """
     found = []
     for rule in all_rules():
-        verdict = usable.select(
-            "uid", reason=rule.judge(usable, config), rule=pl.lit(rule.NAME), context=pl.lit(rule.CONTEXT)
-        )
+        reason = usable[alone.REASON + rule.NAME] if rule.ALONE else rule.judge(usable, config)
+        verdict = usable.select("uid", reason=reason, rule=pl.lit(rule.NAME), context=pl.lit(rule.CONTEXT))
         found.append(verdict.filter(pl.col("reason").is_not_null()).select("uid", "rule", "reason", "context"))
     ruled = pl.concat(found).unique("uid", keep="first", maintain_order=True)
     left = usable.join(ruled.select("uid"), on="uid", how="anti", maintain_order="left")

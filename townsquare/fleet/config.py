@@ -58,3 +58,95 @@ class ValidateConfig:
     """A CSV of measured training runs: shape, batch, layout, GPU kind and step_time_s in columns of those names."""
     memory: Path | None = None
     """A CSV of runs whose memory was measured, mem_gib and oom (yes where it ran out) among its columns."""
+
+
+PURPOSES = ("train", "tune", "evaluate", "serve")
+"""What lent GPUs may be used for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolConfig:
+    """GPUs that one lender has, of one kind."""
+
+    id: str | None = None
+    """A short name for the pool."""
+    lender: str | None = None
+    """Who lends them: the company's name, as its statements shall say it."""
+    gpu: str | None = None
+    """The GPU kind, a row of hardware.csv; or CPU."""
+    gpus: int | None = None
+    """How many there are."""
+    file: Path | None = None
+    """A TOML file of [[pool]] tables with these fields, instead of the options."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaseConfig:
+    """The terms on which GPUs of a pool are lent."""
+
+    id: str | None = None
+    """A short name for the lease."""
+    pool: str | None = None
+    """The pool."""
+    gpus: int | None = None
+    """How many of its GPUs."""
+    starts: str | None = None
+    """First day (ISO date, UTC)."""
+    ends: str | None = None
+    """Last day, inclusive."""
+    window: tuple[str, ...] = ()
+    """Hours of the week (UTC) in which they are lent, as "Mon-Fri 20:00-08:00"; repeat for more; none is always."""
+    priority: int = 0
+    """A run that asks is given the lease of the highest priority that fits, then the cheapest."""
+    recall_notice_hours: float = 0.0
+    """Hours between the lender's recall and the time at which the GPUs must be free."""
+    price_usd_per_gpu_hour: float | None = None
+    """Price; of a lease in kind, the value that both agreed on."""
+    in_kind: bool = False
+    """Lent without payment: statements show the value, and nothing due."""
+    charge: Literal["reserved", "running"] = "running"
+    """running: GPU-hours in training steps, lost ones included. reserved: every GPU-hour of the windows."""
+    budget_gpu_hours: float | None = None
+    """GPU-hours at which a run stops at a checkpoint."""
+    budget_usd: float | None = None
+    """Dollars at which a run stops at a checkpoint."""
+    purpose: tuple[str, ...] = ()
+    """What they may be used for: train, tune, evaluate or serve; repeat for more; none is all."""
+    file: Path | None = None
+    """A TOML file of [[lease]] tables with these fields (windows and purposes as lists), instead of the options."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AskConfig:
+    """What a run asks for."""
+
+    run: str = "base"
+    """The run's name."""
+    gpus: int = 1
+    """How many GPUs."""
+    gpu: str | None = None
+    """The GPU kind; any where left out."""
+    gpu_hours: float | None = None
+    """GPU-hours that it needs: a lease whose budget or time does not reach is passed over."""
+    purpose: str = "train"
+    """train, tune, evaluate or serve."""
+    lease: str | None = None
+    """One lease by its id, instead of the best that fits."""
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1 or (self.gpu_hours is not None and self.gpu_hours <= 0):
+            raise ConfigError("a run asks for at least one GPU and some time", remedy="Give numbers above zero.")
+        if self.purpose not in PURPOSES:
+            raise ConfigError(f"purpose cannot be {self.purpose!r}", remedy="Known: " + ", ".join(PURPOSES))
+
+
+@dataclasses.dataclass(frozen=True)
+class StatementConfig:
+    """Whose statement, of which days."""
+
+    lender: str | None = None
+    """The lender; without it, every lender's statement is written."""
+    starts: str | None = None
+    """First day (ISO date, UTC); without it, the first of this month."""
+    ends: str | None = None
+    """Last day, inclusive; without it, today."""

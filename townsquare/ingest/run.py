@@ -63,12 +63,12 @@ def run(square: Square, config: IngestConfig) -> Receipt:
     ):
         if work.done:
             return work.done
-        tally, origin = Tally(), Origin(name, together, "")
+        tally = Tally()
         sources = [
-            (path, _renamed(members(path, open_files), digest, digests))
+            (path, _renamed(members(path, open_files), digest, digests), Origin(name, digest.sha256, ""))
             for path, digest in zip(config.paths, digests, strict=True)
         ]
-        units = [unit for path, found in sources for unit in _units(path, found, origin, config)]
+        units = [unit for path, found, origin in sources for unit in _units(path, found, origin, config)]
         with progress(f"Ingesting {name}", None, "rows") as bar:
             if config.dry_run:
                 for _ in gather(units, tally, bar):

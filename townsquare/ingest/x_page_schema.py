@@ -26,6 +26,7 @@ _POST = pa.struct(
         ("note_tweet", pa.struct([("text", STRING), ("entities", _ENTITIES)])),
         ("public_metrics", pa.struct([(n, COUNT) for n in METRICS.values()])),
         ("withheld", pa.struct([("country_codes", pa.list_(STRING)), ("copyright", _FLAG), ("scope", STRING)])),
+        ("media_metadata", pa.list_(pa.struct([("media_key", STRING)]))),
         ("attachments", pa.struct([("media_keys", pa.list_(STRING))])),
     ]
 )

@@ -163,8 +163,8 @@ class _Pages:
         for name in ("data", "includes"):
             for words, rows in _words(_chunk(self._whole[name]), np.arange(len(self._usual))):
                 self._usual[rows[with_controls(words)]] = False
-        withheld = pc.is_valid(self._get("withheld"))
-        self._unusual(withheld)  # rare, and its list of countries is a set
+        for name in ("withheld", "media_metadata"):  # rare: a set of countries, alt texts beside the media
+            self._unusual(pc.is_valid(self._get(name)))
 
     def _columns(self) -> dict[str, pa.Array]:
         created, precision = moments(self._get("created_at"), self._get("id"))

@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from townsquare.serve.engines import Spent
+
+CHARACTERS_PER_TOKEN = 3
+"""A cautious guess: English posts have about 4."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Citation:
@@ -48,6 +53,8 @@ class Answer:
     """Whether the index held a post about the question."""
     engine: str
     """The model's name."""
+    spent: Spent | None = None
+    """The tokens that the engine read and wrote for it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""

@@ -16,12 +16,24 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingRes
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from townsquare.errors import TownsquareError
-from townsquare.serve.answers import Answer
+from townsquare.consent.grants import Grant
+from townsquare.errors import InputError, TownsquareError
+from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer
 from townsquare.serve.desk import BusyError, Desk
 from townsquare.serve.engines import EngineError
 from townsquare.serve.guard import Guard, refusal
-from townsquare.serve.openai_shapes import DONE, ChatRequest, Chunks, RequestError, completion, event, model_object
+from townsquare.serve.keys import Keys
+from townsquare.serve.meters import CONTENT_TYPE, Meters
+from townsquare.serve.openai_shapes import (
+    DONE,
+    ChatRequest,
+    Chunks,
+    Judgement,
+    RequestError,
+    completion,
+    event,
+    model_object,
+)
 
 MOST_BODY_BYTES = 1 << 20
 MOST_BODY_SECONDS = 30.0
@@ -32,39 +44,55 @@ PAGE_FILES = {
     "page.js": "text/javascript",
     "view.js": "text/javascript",
     "server.js": "text/javascript",
+    "keep.js": "text/javascript",
+    "about.js": "text/javascript",
 }
 
 T = TypeVar("T")
 Pieces = AsyncGenerator[str | Answer, None]
+Look = Callable[[str], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """What the page says about the square."""
 
-    grantors: tuple[str, ...]
-    """Who allows its posts to be shown, by grants that hold today."""
+    grants: tuple[Grant, ...]
+    """Those by which posts may be shown today."""
     examples: tuple[str, ...]
     """Questions to start with; none: the page gives hints instead."""
+    posts: int | None = None
+    """How many the index held when it was built."""
+    newest: str | None = None
+    """ISO date of its newest post then."""
+
+    @property
+    def grantors(self) -> tuple[str, ...]:
+        """Who gave the grants."""
+        return tuple(dict.fromkeys(grant.grantor for grant in self.grants))
 
 
 class GoneError(Exception):
     """The client has left."""
 
 
-def make_app(desk: Desk, facts: Callable[[], Facts]) -> FastAPI:
-    """The application. `facts` is asked anew for every page; the caller closes the desk."""
+def make_app(desk: Desk, facts: Callable[[], Facts], keys: Keys, look: Look) -> FastAPI:
+    """The application. `facts` is asked anew for every page; `look` tells where somebody's posts stand.
+
+    The caller closes the desk and the keys.
+    """
+    meters = Meters()
     app = FastAPI(title="townsquare", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, keys=keys, meters=meters)
     _handle_errors(app)
-    _add_api(app, desk)
-    _add_posts(app, desk)
-    _add_health(app, desk)
+    _add_api(app, desk, Till(keys, meters))
+    _add_posts(app, desk, look)
+    _add_health(app, desk, meters)
     _add_page(app, desk, facts)
     return app
 
 
-def _add_api(app: FastAPI, desk: Desk) -> None:
+def _add_api(app: FastAPI, desk: Desk, till: Till) -> None:
     opened = int(time.time())
 
     @app.get("/v1/models")
@@ -80,12 +108,38 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
     async def chat(request: Request) -> Response:
         asked = ChatRequest.parse(await _body(request))
         _require_model(asked.model, desk)
-        pieces = desk.stream(asked.turns(), asked.sampling())
+        key = getattr(request.state, "key", "")
+        pieces = till.metered(desk.stream(asked.turns(), asked.sampling(), asked.wanted(), who=key), key)
         if not asked.stream:
             return JSONResponse(completion(asked, await _while_there(request, _whole(pieces))))
         # An engine that is away is told by the status, so the status waits for the first piece.
         first = await _while_there(request, _first(pieces))
         return _Events(_events(Chunks(asked), first, pieces), media_type="text/event-stream")
+
+
+@dataclasses.dataclass(frozen=True)
+class Till:
+    """Where answers are counted, and charged to the key that asked."""
+
+    keys: Keys
+    meters: Meters
+
+    async def metered(self, pieces: Pieces, key: str) -> Pieces:
+        """The same pieces. A reader that leaves before the end pays for what it was sent."""
+        sent, answer = 0, None
+        try:
+            async with contextlib.aclosing(pieces):
+                async for piece in pieces:
+                    if isinstance(piece, Answer):
+                        answer = piece
+                        self.meters.answer(answer)
+                    else:
+                        sent += len(piece)
+                    yield piece
+        finally:
+            tokens = answer.spent.total if answer and answer.spent else sent // CHARACTERS_PER_TOKEN
+            if key and tokens:
+                self.keys.charge(key, tokens, time.time())
 
 
 def _require_model(name: str, desk: Desk) -> None:
@@ -167,18 +221,43 @@ class _Events(StreamingResponse):
             await super().stream_response(send)
 
 
-def _add_posts(app: FastAPI, desk: Desk) -> None:
+def _add_posts(app: FastAPI, desk: Desk, look: Look) -> None:
     @app.get("/posts")
-    async def posts(uid: str = "") -> Response:
+    async def posts(uid: str = "", thread: bool = False) -> Response:
         if not 0 < len(uid) <= LONGEST_UID:
             raise RequestError(400, f"name one post: /posts?uid=..., at most {LONGEST_UID} characters", param="uid")
         post = await run_in_threadpool(desk.assistant.post, uid)
         if post is None:  # the same words whether it was removed or never was: neither tells who is in here
             raise RequestError(404, "no such post may be shown", param="uid", code="post_not_shown")
-        return JSONResponse(dataclasses.asdict(post))
+        shown = dataclasses.asdict(post)
+        if thread:
+            sides = await run_in_threadpool(desk.assistant.thread, uid)
+            for side, cards in zip(("before", "after"), sides, strict=True):
+                shown[side] = [dataclasses.asdict(card) for card in cards]
+        return JSONResponse(shown)
+
+    @app.get("/lookup")
+    async def lookup(name: str = "") -> Response:
+        if not 0 < len(name) <= LONGEST_UID:
+            raise RequestError(400, "name a post, an author or a handle: /lookup?name=@someone", param="name")
+        try:
+            return JSONResponse(await run_in_threadpool(look, name))
+        except InputError as error:
+            raise RequestError(400, f"{error.message}. {error.remedy}", param="name") from None
+
+    @app.post("/feedback")
+    async def feedback(request: Request) -> Response:
+        judged = Judgement.parse(await _body(request))
+        await run_in_threadpool(desk.assistant.judge, judged.opinion(desk.assistant.engine.name))
+        return Response(status_code=204)
 
 
-def _add_health(app: FastAPI, desk: Desk) -> None:
+def _add_health(app: FastAPI, desk: Desk, meters: Meters) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        text = meters.text(waiting=desk.waiting, at_work=desk.at_work, engine_up=not desk.engine_away())
+        return Response(text, media_type=CONTENT_TYPE)
+
     @app.get("/healthz")
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
@@ -192,13 +271,22 @@ def _add_health(app: FastAPI, desk: Desk) -> None:
 
 def _add_page(app: FastAPI, desk: Desk, facts: Callable[[], Facts]) -> None:
     folder = resources.files("townsquare.serve").joinpath("page")
-    page = jinja2.Environment(autoescape=True).from_string(folder.joinpath("index.html").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(autoescape=True)
+    page, about_page = (
+        environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
+        for name in ("index.html", "about.html")
+    )
     files = {name: folder.joinpath(name).read_bytes() for name in PAGE_FILES}
 
     @app.get("/")
     async def index() -> Response:
         known = await run_in_threadpool(facts)
         return HTMLResponse(page.render(facts=known, model=desk.assistant.engine.name))
+
+    @app.get("/about")
+    async def about() -> Response:
+        known = await run_in_threadpool(facts)
+        return HTMLResponse(about_page.render(facts=known, model=desk.assistant.engine.name))
 
     @app.get("/page/{name}")
     async def page_file(name: str) -> Response:

@@ -9,15 +9,16 @@ from contextlib import closing
 from itertools import takewhile
 from types import TracebackType
 
-import pyarrow.compute as pc
-
 from townsquare.model import chat
 from townsquare.model.chat import Turn
-from townsquare.serve import citations, index, live, retrieval
-from townsquare.serve.answers import Answer, Citation, Sentence
+from townsquare.serve import citations, index, live, opinions, retrieval
+from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import Engine, Sampling, open_engine
+from townsquare.serve.engines import Engine, Sampling, Spent, open_engine
+from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.fresh import Fresh
+from townsquare.serve.opinions import Opinion
 from townsquare.serve.retrieval import Hit
 from townsquare.serve.words import words
 from townsquare.square import Square
@@ -26,15 +27,13 @@ _FOLLOWS_UP = re.compile(
     r"^(?:and|but|so|also|what about|how about)\b|\b(?:it|they|there|he|she|that|those|them)\b", re.I
 )
 
-CHARACTERS_PER_TOKEN = 3
-"""A cautious guess: English posts have about 4."""
-
 
 class Assistant:
     """Answers from a square's posts. `open` one; it is a context manager."""
 
     def __init__(self, square: Square, config: ServeConfig, engine: Engine) -> None:
         self._square, self._config = square, config
+        self._fresh = Fresh(square)
         self.engine = engine
 
     @classmethod
@@ -54,9 +53,9 @@ class Assistant:
     ) -> None:
         self.close()
 
-    def answer(self, messages: Sequence[Turn], sampling: Sampling = Sampling()) -> Answer:
+    def answer(self, messages: Sequence[Turn], sampling: Sampling = Sampling(), *, filters: Filters = NONE) -> Answer:
         """The whole answer to the last turn of a conversation."""
-        *_, last = self.stream(messages, sampling)
+        *_, last = self.stream(messages, sampling, filters=filters)
         assert isinstance(last, Answer)
         return last
 
@@ -65,6 +64,8 @@ class Assistant:
         messages: Sequence[Turn],
         sampling: Sampling = Sampling(),
         stopped: Callable[[], bool] = lambda: False,
+        *,
+        filters: Filters = NONE,
     ) -> Iterator[str | Answer]:
         """Checked sentences as they come, then the Answer: the sentences joined are its text.
 
@@ -72,59 +73,39 @@ class Assistant:
         post is quoted in its own words. Once `stopped` is true, the engine is asked for no more.
         """
         question = question_of(messages)
-        hits = retrieval.search(self._square, question, self._config.posts)
+        fresh = self._fresh.table()
+        hits = retrieval.search(self._square, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
             yield chat.NOTHING_FOUND
-            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False)
+            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False, spent=Spent(0, 0))
             return
         kept: list[Sentence] = []
         cited: list[int] = []  # places in `hits`, in the order in which the answer first cites them
-        for sentence in self._checked(messages, question, hits, sampling, stopped):
+        turns = prompt(messages, hits, self._config.context_tokens - sampling.max_tokens)
+        reading = Reading(self.engine, turns, sampling, stopped)
+        for sentence in checked(question, hits, reading):
             kept.append(renumbered(sentence, cited))
             yield (" " if len(kept) > 1 else "") + marked(kept[-1])
         if not kept:
             kept.append(renumbered(quotation(question, hits[0]), cited))
             yield marked(kept[0])
-        yield self._answer(kept, [hits[place - 1] for place in cited], found=True)
+        yield self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
         found = live.allowed(self._square, [uid]).get(uid)
         return found.cited(1) if found else None
 
-    def _checked(
-        self,
-        messages: Sequence[Turn],
-        question: str,
-        hits: Sequence[Hit],
-        sampling: Sampling,
-        stopped: Callable[[], bool],
-    ) -> Iterator[Sentence]:
-        """The model's sentences that a cited post supports and that bear on the question, each once."""
-        sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
-        seen: set[str] = set()
-        with closing(self._replies(messages, hits, sampling, stopped)) as replies:
-            for reply in replies:
-                for text, numbers in citations.split_marks(reply):
-                    if text in seen:
-                        return  # a model that repeats itself has nothing more to say
-                    seen.add(text)
-                    sentence = citations.check(text, numbers, sources)
-                    if sentence.supported and retrieval.bears_on(question, text):
-                        yield sentence
+    def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
+        """The cards of the posts before and after a post in its thread that may be shown right now."""
+        before, after = live.around(self._square, uid)
+        return [post.cited(1) for post in before], [post.cited(1) for post in after]
 
-    def _replies(
-        self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
-    ) -> Generator[str, None, None]:
-        turns = prompt(messages, hits, self._config.context_tokens - sampling.max_tokens)
-        pieces = self.engine.stream(turns, sampling)
-        try:
-            yield from citations.whole_sentences(takewhile(lambda _: not stopped(), pieces))
-        finally:
-            if isinstance(pieces, Generator):
-                pieces.close()  # the engine stops at once
+    def judge(self, opinion: Opinion) -> None:
+        """Keep what a reader thinks of an answer."""
+        opinions.keep(self._square, opinion)
 
-    def _answer(self, kept: Sequence[Sentence], cited: Sequence[Hit], *, found: bool) -> Answer:
+    def _answer(self, kept: Sequence[Sentence], cited: Sequence[Hit], *, found: bool, spent: Spent) -> Answer:
         return Answer(
             text=" ".join(map(marked, kept)),
             sentences=tuple(kept),
@@ -132,11 +113,55 @@ class Assistant:
             as_of=self._newest(),
             found=found,
             engine=self.engine.name,
+            spent=spent,
         )
 
     def _newest(self) -> str | None:
-        newest = pc.max(index.dataset(self._square).to_table(columns=["created_at"])["created_at"]).as_py()
+        fresh = self._fresh.table()
+        dates = [index.newest(table) for table in (index.dataset(self._square), *([fresh] if fresh else []))]
+        newest = max((date for date in dates if date), default=None)
         return newest.date().isoformat() if newest else None
+
+
+class Reading:
+    """A reply as it is read: pieces of text until it ends or `stopped` is true; then what it took."""
+
+    def __init__(self, engine: Engine, turns: Sequence[Turn], sampling: Sampling, stopped: Callable[[], bool]) -> None:
+        self._given = sum(len(text) for _, text in turns)
+        self._pieces, self._stopped, self._written = engine.stream(turns, sampling), stopped, 0
+        self._told: Spent | None = None
+
+    def __iter__(self) -> Generator[str, None, None]:
+        try:
+            for piece in takewhile(lambda _: not self._stopped(), self._pieces):
+                if isinstance(piece, Spent):
+                    self._told = piece
+                else:
+                    self._written += 1
+                    yield piece
+        finally:
+            if isinstance(self._pieces, Generator):
+                self._pieces.close()  # the engine stops at once
+
+    @property
+    def spent(self) -> Spent:
+        """As the engine told; of a reply that was not read to its end, reckoned: a piece is about a token."""
+        return self._told or Spent(self._given // CHARACTERS_PER_TOKEN, self._written, counted=False)
+
+
+def checked(question: str, hits: Sequence[Hit], reading: Reading) -> Iterator[Sentence]:
+    """The model's sentences that a cited post supports and that bear on the question, each once."""
+    sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
+    seen: set[str] = set()
+    with closing(iter(reading)) as pieces:
+        for reply in citations.whole_sentences(pieces):
+            for text, numbers in citations.split_marks(reply):
+                if text in seen:
+                    return  # a model that repeats itself has nothing more to say
+                seen.add(text)
+                sentence = citations.check(text, numbers, sources)
+                if sentence.supported and retrieval.bears_on(question, text):
+                    yield sentence
 
 
 def last_of(messages: Sequence[Turn], role: str, skip: int = 0) -> str:

@@ -7,6 +7,9 @@ import dataclasses
 from townsquare.errors import ConfigError
 from townsquare.model.chat import GROUNDED_POSTS
 
+SCOPES = ("chat", "posts", "metrics")
+"""chat: ask, and say what one thinks of an answer; posts: open cited posts and look people up; metrics: /metrics."""
+
 
 @dataclasses.dataclass(frozen=True)
 class IndexConfig:
@@ -18,6 +21,29 @@ class IndexConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.shortest_words <= 50:
             raise ConfigError(f"shortest_words cannot be {self.shortest_words}", remedy="Give 1 to 50.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a new key may do."""
+
+    scopes: tuple[str, ...] = ("chat", "posts")
+    """What it is for: chat, posts, metrics."""
+    days: int = 365
+    """Days until it expires."""
+    requests_per_minute: int = 60
+    """Questions that it may ask in a minute."""
+    tokens_per_day: int = 1_000_000
+    """Tokens, read and written, that its answers may take in a day (UTC)."""
+
+    def __post_init__(self) -> None:
+        if not self.scopes or set(self.scopes) - set(SCOPES):
+            raise ConfigError(
+                f"scopes cannot be {', '.join(self.scopes) or 'none'}", remedy="Scopes: chat, posts, metrics."
+            )
+        for name, most in (("days", 3650), ("requests_per_minute", 1_000_000), ("tokens_per_day", 10**15)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} cannot be {getattr(self, name)}", remedy=f"Give 1 to {most:,}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Takedown in the index: rows gone, old versions gone, and a dictionary of words as if the posts had never been.
+"""Takedown in the index and in opinions: rows gone, old versions gone, a dictionary as if the posts had never been.
 
 Compacting rewrites the dictionary in the Lance of today. Where one does not, it is built anew, which takes as long
 as building the index.
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from townsquare import receipts
-from townsquare.serve import index
+from townsquare.serve import index, opinions
 from townsquare.square import Square
 from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
 
@@ -27,10 +27,14 @@ CHUNK = 5_000
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
-    """Remove the posts' rows for good; returns how many. What a killed build left behind goes too."""
+    """Remove the posts' rows, and opinions of answers that cite them, for good; returns how many.
+
+    What a killed build left behind goes too.
+    """
     shutil.rmtree(square.index / ".partial", ignore_errors=True)
+    counts = {"index": 0, "opinions": opinions.erase(square, uids)}
     if not index.path(square).is_dir():
-        return {"index": 0}
+        return counts
     table = index.dataset(square)
     here = table.to_table(columns=["uid"])["uid"]
     held = here.filter(pa.array(rows_naming(here, uids))).to_pylist()
@@ -45,7 +49,7 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
         if not _settled(table):
             _forget_words(table)
     _revise(square)
-    return {"index": len(held)}
+    return counts | {"index": len(held)}
 
 
 def _forget_words(table: LanceDataset) -> None:
@@ -81,7 +85,15 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
         if path.is_dir():
             counts["index"] += _rows(path, uids, texts)
             counts["index_dictionary"] += _loose_words(path)
-    return counts
+    return counts | {"opinions": _judged(square, uids, texts)}
+
+
+def _judged(square: Square, uids: frozenset[str], texts: Texts) -> int:
+    """Opinions of answers that cite one of the posts, or say what one said."""
+    held = opinions.read(square)
+    says = pa.array([opinion.answer for opinion in held], pa.string())
+    cites = np.array([not uids.isdisjoint(opinion.uids) for opinion in held], bool)
+    return int((cites | rows_holding(says, as_traces(texts))).sum()) if held else 0
 
 
 def _rows(path: Path, uids: frozenset[str], texts: Texts) -> int:

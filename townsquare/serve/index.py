@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from townsquare.errors import StaleError
 from townsquare.records import UTC
@@ -129,14 +130,17 @@ def add_search(table: LanceDataset) -> None:
     table.cleanup_old_versions(older_than=dt.timedelta(0), delete_unverified=True)
 
 
-def match(table: LanceDataset, query: str, *, asks: bool, limit: int) -> list[str]:
-    """Uids of the posts that hold any word of the query, by BM25; those that only ask, or the others."""
+def match(table: LanceDataset, query: str, *, asks: bool, limit: int, where: str | None = None) -> list[str]:
+    """Uids of the posts that hold any word of the query, by BM25; those that only ask, or the others.
+
+    `where` is a further SQL condition on columns, or None.
+    """
     from lance.query import MatchQuery
 
     found = table.scanner(
         columns=["uid", "_score"],
         full_text_query=MatchQuery(query, "text"),
-        filter=f"is_question = {str(asks).lower()}",
+        filter=_both(f"is_question = {str(asks).lower()}", where),
         prefilter=True,
         limit=limit,
     ).to_table()
@@ -162,14 +166,23 @@ def near(table: LanceDataset, word: str, limit: int = 20) -> list[str]:
     return found
 
 
-def replies(table: LanceDataset, parents: list[str], *, limit: int) -> list[tuple[str, str]]:
-    """(uid, parent's uid) of the posts that reply to any of these."""
+def replies(table: LanceDataset, parents: list[str], *, limit: int, where: str | None = None) -> list[tuple[str, str]]:
+    """(uid, parent's uid) of the posts that reply to any of these; `where` as for match."""
     if not parents:
         return []
-    found = table.scanner(
-        columns=["uid", "reply_to"], filter=f"reply_to IN ({quoted(parents)})", limit=limit
-    ).to_table()
+    condition = _both(f"reply_to IN ({quoted(parents)})", where)
+    found = table.scanner(columns=["uid", "reply_to"], filter=condition, limit=limit).to_table()
     return sorted((row["uid"], row["reply_to"]) for row in found.to_pylist())
+
+
+def _both(condition: str, where: str | None) -> str:
+    return f"{condition} AND {where}" if where else condition
+
+
+def newest(table: LanceDataset) -> dt.datetime | None:
+    """When the newest post was written."""
+    found: dt.datetime | None = pc.max(table.to_table(columns=["created_at"])["created_at"]).as_py()
+    return found
 
 
 def quoted(uids: Sequence[str]) -> str:

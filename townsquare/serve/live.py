@@ -17,6 +17,9 @@ from townsquare.serve import index
 from townsquare.serve.answers import Citation
 from townsquare.square import Square
 
+BEFORE, AFTER = 4, 6
+"""Posts that a card shows of a thread, before and after its own."""
+MOST_REPLIES = 200
 PURPOSES = ("retrieve", "display")
 NEEDED = tuple(dict.fromkeys([*gate.COLUMNS, *index.COLUMNS, "is_latest_edit"]))
 
@@ -58,6 +61,21 @@ def allowed(square: Square, uids: Collection[str]) -> dict[str, Post]:
     for purpose in PURPOSES:
         posts = posts.filter(pc.is_null(gate.refusals(posts, consent, purpose, gate.today())))
     return {post.uid: post for post in _posts(posts)}
+
+
+def around(square: Square, uid: str) -> tuple[list[Post], list[Post]]:
+    """What may be shown of the thread around a post: what it replies to, first post first, and its first replies."""
+    before: list[Post] = []
+    here = allowed(square, [uid]).get(uid)
+    while here and here.reply_to and len(before) < BEFORE and here.reply_to not in {post.uid for post in before}:
+        here = allowed(square, [here.reply_to]).get(here.reply_to)
+        before[:0] = [here] if here else []
+    where = f"reply_to = {index.quoted([uid])}"
+    replies = (
+        tables.posts_dataset(square).to_table(columns=["uid"], filter=where, limit=MOST_REPLIES)["uid"].to_pylist()
+    )
+    after = sorted(allowed(square, replies).values(), key=lambda post: (post.created_at or "", post.uid))
+    return before, after[:AFTER]
 
 
 def _posts(table: pa.Table) -> list[Post]:

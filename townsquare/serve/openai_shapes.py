@@ -1,8 +1,8 @@
 """OpenAI's chat shapes: what a request may hold, and how answers, chunks and errors are written.
 
-Fields beyond OpenAI's, on the message and on the last chunk's delta: `citations`, `sentences`, `as_of`,
-`found`, and on that delta `checked`, the answer's text after the check. `usage` stays null: only the
-engine knows the tokens it was given, and it does not tell.
+A field beyond OpenAI's on the request: `filters` (filters.Filters). On the message and on the last chunk's
+delta: `citations`, `sentences`, `as_of`, `found`, and on that delta `checked`, the answer's text after the check.
+`usage` is null where the engine did not tell it, or was left before its end: no figure is made up.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from townsquare.errors import ConfigError
 from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer
-from townsquare.serve.engines import Sampling
+from townsquare.serve.engines import Sampling, Spent
+from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.opinions import Opinion
 
 DONE = "data: [DONE]\n\n"
 
@@ -73,6 +76,30 @@ class _Message(BaseModel):
         return role, text
 
 
+class _Filters(BaseModel):
+    """filters.Filters as JSON; a field that is not known is refused, for it would silently filter nothing."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    authors: list[str] = []
+    languages: list[str] = []
+    networks: list[str] = []
+    since: str | None = None
+    until: str | None = None
+
+    def made(self) -> Filters:
+        try:
+            return Filters(tuple(self.authors), tuple(self.languages), tuple(self.networks), self.since, self.until)
+        except ConfigError as error:
+            raise RequestError(400, f"{error.message}. {error.remedy}", param="filters") from None
+
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool = False
+
+
 class ChatRequest(BaseModel):
     """The body of a chat completion request. Unknown fields are kept aside, so that NOT_OFFERED can be looked up."""
 
@@ -87,6 +114,8 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     seed: int | None = None
+    filters: _Filters | None = None
+    stream_options: _StreamOptions | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -108,6 +137,10 @@ class ChatRequest(BaseModel):
         """The conversation so far."""
         return [message.turn() for message in self.messages]
 
+    def wanted(self) -> Filters:
+        """Which posts the answer may rest on."""
+        return self.filters.made() if self.filters else NONE
+
     def sampling(self) -> Sampling:
         """What the request asks for, and the engine's own defaults where it is silent."""
         asked = {
@@ -120,13 +153,35 @@ class ChatRequest(BaseModel):
         return Sampling(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
 
 
+class Judgement(BaseModel):
+    """The body of /feedback."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    question: Annotated[str, Field(min_length=1, max_length=20_000)]
+    answer: Annotated[str, Field(min_length=1, max_length=20_000)]
+    uids: Annotated[list[str], Field(max_length=50)]
+    verdict: Literal["good", "bad"]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Judgement:
+        """Read a body. Raises RequestError that names the field and never repeats what it held."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise _first(error) from None
+
+    def opinion(self, model: str) -> Opinion:
+        return Opinion(self.question, self.answer, tuple(self.uids), self.verdict, model)
+
+
 def _first(error: ValidationError) -> RequestError:
     """The first complaint of those that reach deepest: of text or parts, the alternative that was meant."""
     complaints = error.errors(include_url=False, include_input=False, include_context=False)
     found = max(complaints, key=lambda complaint: len(complaint["loc"]))
     if found["type"] == "json_invalid":
         return RequestError(400, f"the body is not JSON: {found['msg']}", code="invalid_json")
-    known = {*ChatRequest.model_fields, *_Message.model_fields, *_TextPart.model_fields}
+    known = {name for model in (ChatRequest, _Message, _TextPart, _Filters, Judgement) for name in model.model_fields}
     place = ".".join(str(part) for part in found["loc"] if isinstance(part, int) or part in known)
     return RequestError(400, f"{place or 'the body'}: {found['msg']}", param=place or None)
 
@@ -137,7 +192,18 @@ def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
     return {
         **_head("chat.completion", request.model),
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        "usage": None,
+        "usage": usage(answer.spent),
+    }
+
+
+def usage(spent: Spent | None) -> dict[str, int] | None:
+    """What the engine counted."""
+    if spent is None or not spent.counted:
+        return None
+    return {
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "total_tokens": spent.total,
     }
 
 
@@ -147,6 +213,7 @@ class Chunks:
     def __init__(self, request: ChatRequest) -> None:
         self._head = _head("chat.completion.chunk", request.model)
         self._delta: dict[str, Any] = {"role": "assistant"}
+        self._usage = request.stream_options is not None and request.stream_options.include_usage
 
     def piece(self, text: str) -> str:
         """One more piece; the first also names the role."""
@@ -155,7 +222,8 @@ class Chunks:
 
     def last(self, answer: Answer) -> str:
         """What the check found out, with the answer's text after it."""
-        return self._event({**self._delta, "checked": answer.text, **_checked(answer)}, "stop")
+        told = self._event({**self._delta, "checked": answer.text, **_checked(answer)}, "stop")
+        return told + (event({**self._head, "choices": [], "usage": usage(answer.spent)}) if self._usage else "")
 
     def _event(self, delta: dict[str, Any], finish_reason: str | None) -> str:
         return event({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})

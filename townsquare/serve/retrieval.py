@@ -13,15 +13,19 @@ import difflib
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from townsquare.serve import index, live, meaning
+from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.live import Post
 from townsquare.serve.words import Word, fingerprint, words
 from townsquare.square import Square
 
 if TYPE_CHECKING:
     from lance import LanceDataset
+
+    Tables = Sequence[LanceDataset]
 
 CANDIDATES = 80
 QUESTIONS = 40
@@ -86,13 +90,18 @@ class Hit:
     """What it gives of the kind asked for, in one spelling, such as "time 435"; or names."""
 
 
-def search(square: Square, question: str, limit: int) -> list[Hit]:
-    """At most `limit` posts that answer the question, best first; none when nothing here is about it."""
-    table = index.dataset(square)
-    wish = understand(table, question)
+def search(
+    square: Square, question: str, limit: int, *, filters: Filters = NONE, fresh: LanceDataset | None = None
+) -> list[Hit]:
+    """At most `limit` posts that answer the question, best first; none when nothing here is about it.
+
+    `fresh` is a table of posts that the index does not have yet.
+    """
+    tables = [index.dataset(square), *([fresh] if fresh else [])]
+    wish = understand(tables, question)
     if not wish.raw or not all(wish.names):
         return []  # it asks nothing, or about a name that no post knows
-    found = _candidates(table, wish)
+    found = _candidates(tables, wish, filters)
     posts = live.allowed(square, found.keys() | {parent for parent in found.values() if parent})
     hits = []
     for uid, parent in found.items():
@@ -104,19 +113,19 @@ def search(square: Square, question: str, limit: int) -> list[Hit]:
     return _ordered(hits)[:limit]
 
 
-def understand(table: LanceDataset, question: str) -> Wish:
+def understand(tables: Tables, question: str) -> Wish:
     """Take a question apart into names, the thing, concepts, other words, and the kind of answer that it wants."""
     said = words(question)[: 4 * MOST_TERMS]
-    rows = table.count_rows()
+    rows = sum(table.count_rows() for table in tables)
     told = [word for word in said if word.kind != "empty"][:MOST_TERMS]
-    counts = {word.raw: index.count(table, word.raw) for word in told} if rows else {}
+    counts = {word.raw: sum(index.count(table, word.raw) for table in tables) for word in told} if rows else {}
     names = {word.key: word for word in told if word.kind == "name"}
     shared = [found for found in meaning.concepts([word.key for word in said]) if said[found[1]].kind != "name"]
     inside = {place for _, start, length in shared for place in range(start, start + length)}
     plain = {w.key: w for place, w in enumerate(said) if w in told and w.key not in names and place not in inside}
     thing = {word.key for match in _A_THING.finditer(question) for word in words(match[1])} | _CONTRASTS
-    terms = {key: Term(_spellings(table, w, counts), _weight(counts.get(w.raw, 0), rows)) for key, w in plain.items()}
-    spelt = tuple(_spellings(table, word, counts) for word in names.values())
+    terms = {key: Term(_spellings(tables, w, counts), _weight(counts.get(w.raw, 0), rows)) for key, w in plain.items()}
+    spelt = tuple(_spellings(tables, word, counts) for word in names.values())
     return Wish(
         raw=tuple(sorted({word.raw for word in told if counts.get(word.raw)} | {s for n in spelt for s in n})),
         names=spelt,
@@ -142,21 +151,30 @@ def _weight(held: int, rows: int) -> float:
     return min(math.log(1 + (rows - held + 0.5) / (held + 0.5)), MOST_WEIGHT)
 
 
-def _spellings(table: LanceDataset, word: Word, counts: dict[str, int]) -> frozenset[str]:
+def _spellings(tables: Tables, word: Word, counts: dict[str, int]) -> frozenset[str]:
     """The word's key; where no post has the word, keys of the index's words that are one letter off."""
     if counts.get(word.raw) or word.kind not in ("name", "plain"):
         return frozenset({word.key})
-    keys = {other.key for text in index.near(table, word.raw) for other in words(text)} if len(word.key) > 4 else set()
+    texts = [text for table in tables for text in index.near(table, word.raw)] if len(word.key) > 4 else []
+    keys = {other.key for text in texts for other in words(text)}
     near = {key for key in keys if difflib.SequenceMatcher(None, key, word.key).ratio() >= 0.8}
     return frozenset(near if word.kind == "name" else near | {word.key})
 
 
-def _candidates(table: LanceDataset, wish: Wish) -> dict[str, str | None]:
-    """Uid -> the post that asked and that it replies to, or None where its own text matched."""
-    query = " ".join(wish.raw)
-    asked = index.match(table, query, asks=True, limit=QUESTIONS)
-    stated = index.match(table, query, asks=False, limit=CANDIDATES)
-    return dict.fromkeys([*stated, *asked]) | dict(index.replies(table, asked, limit=REPLIES))
+def _candidates(tables: Tables, wish: Wish, filters: Filters) -> dict[str, str | None]:
+    """Uid -> the post that asked and that it replies to, or None where its own text matched.
+
+    The filters hold for what answers, not for the question that it replies to.
+    """
+    query, where = " ".join(wish.raw), filters.sql()
+    asked = [uid for table in tables for uid in index.match(table, query, asks=True, limit=QUESTIONS)]
+    found: dict[str, str | None] = {}
+    for table in tables:
+        for asks, limit in ((False, CANDIDATES), (True, QUESTIONS)):
+            found |= dict.fromkeys(index.match(table, query, asks=asks, limit=limit, where=where))
+    for table in tables:
+        found |= dict(index.replies(table, asked, limit=REPLIES, where=where))
+    return found
 
 
 def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:

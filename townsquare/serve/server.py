@@ -1,4 +1,4 @@
-"""`townsquare serve`: the page and the API on a loopback address, until stopped."""
+"""`townsquare serve`: the page and the API, until stopped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.consent.grants import read_grants
 from townsquare.errors import ConfigError, StaleError
-from townsquare.serve.api import Facts, make_app
+from townsquare.serve.api import Facts, Look, make_app
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.desk import Desk
 from townsquare.serve.guard import is_loopback
+from townsquare.serve.keys import Keys
 from townsquare.square import Square
 from townsquare.town.tables import read_questions
 
@@ -26,15 +28,19 @@ EXAMPLES = 3
 GRACE_SECONDS = 30  # answers under way may end before they are cut off
 
 
-def serve(square: Square, config: ServeConfig) -> None:
+def serve(square: Square, config: ServeConfig, look: Look) -> None:
     """Answer over HTTP until Ctrl-C or SIGTERM; answers under way then end. Prints where it listens.
 
-    Raises ConfigError for an address that is not loopback or is taken, and what opening the assistant raises.
+    `look` tells where a post or an author stands, in figures and ids.
+
+    Raises ConfigError for an address that is taken, or that others reach while there are no keys, and what
+    opening the assistant raises.
     """
     from townsquare.serve.assistant import Assistant
 
     with (
-        listen(config.host, config.port) as listening,
+        contextlib.closing(Keys.open(square)) as keys,
+        listen(config.host, config.port, keyed=keys.required) as listening,
         contextlib.closing(Assistant.open(square, config)) as assistant,
         contextlib.closing(Desk(assistant)) as desk,
     ):
@@ -44,15 +50,19 @@ def serve(square: Square, config: ServeConfig) -> None:
             f"{assistant.engine.name} answers at {where}/ and, for programs, {where}/v1. Ctrl-C stops it.", flush=True
         )
         questions = examples(square)
-        Server(make_app(desk, lambda: Facts(grantors(square), questions))).run(sockets=[listening])
+        Server(make_app(desk, lambda: facts(square, questions), keys, look)).run(sockets=[listening])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket on a loopback address; port 0 takes a free one. Raises ConfigError."""
-    if not is_loopback(host):
+def listen(host: str, port: int, *, keyed: bool = False) -> socket.socket:
+    """A socket on a loopback address, or, where every request needs a key (`keyed`), on any address of this machine.
+
+    Port 0 takes a free one. Raises ConfigError.
+    """
+    if not keyed and not is_loopback(host):
         raise ConfigError(
             f"host cannot be {host!r}: without keys anyone who reaches it could read posts",
-            remedy="Leave it at 127.0.0.1; for other machines, put a gateway that checks who asks in front of it.",
+            remedy="Leave it at 127.0.0.1, or first add a key: townsquare keys add NAME. For other machines also put "
+            "a gateway that speaks TLS in front of it, since a key can be read on its way.",
         )
     address = "127.0.0.1" if host == "localhost" else host
     try:
@@ -64,10 +74,12 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def grantors(square: Square) -> tuple[str, ...]:
-    """Who allows posts to be shown today."""
+def facts(square: Square, questions: tuple[str, ...]) -> Facts:
+    """What the page says of the square, as of now."""
     grants = [grant for grant in read_grants(square) if grant.live(today()) and "display" in grant.purposes]
-    return tuple(dict.fromkeys(grant.grantor for grant in grants))
+    receipt = receipts.read(square, "index")
+    posts = receipt.results.get("revised", {}).get("kept", receipt.counts["kept"]) if receipt else None
+    return Facts(tuple(grants), questions, posts, receipt.results.get("newest") if receipt else None)
 
 
 def examples(square: Square) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from townsquare.model.chat import Turn
 from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.assistant import Assistant
 from townsquare.serve.config import ServeConfig
+from townsquare.serve.filters import NONE, Filters
 from townsquare.square import Square
 
 
-def ask(square: Square, config: ServeConfig, question: str) -> Answer:
+def ask(square: Square, config: ServeConfig, question: str, filters: Filters = NONE) -> Answer:
     """Answer one question. Raises StaleError without an index or model, EngineError, InputError."""
     with Assistant.open(square, config) as assistant:
-        return assistant.answer([("user", question)])
+        return assistant.answer([("user", question)], filters=filters)
 
 
 def show_answer(answer: Answer, console: Console) -> None:
@@ -24,7 +25,7 @@ def show_answer(answer: Answer, console: Console) -> None:
     _show_posts(answer, console)
 
 
-def chat(square: Square, config: ServeConfig) -> None:
+def chat(square: Square, config: ServeConfig, filters: Filters = NONE) -> None:
     """Talk until the end of input (Ctrl-D). Raises as `ask` does."""
     console = Console()
     turns: list[Turn] = []
@@ -34,7 +35,7 @@ def chat(square: Square, config: ServeConfig) -> None:
             if not line.strip():
                 continue
             turns.append(("user", line))
-            answer = _speak(assistant, turns, console)
+            answer = _speak(assistant, turns, filters, console)
             turns.append(("assistant", answer.text))
 
 
@@ -46,9 +47,9 @@ def _read(console: Console) -> str | None:
         return None
 
 
-def _speak(assistant: Assistant, turns: list[Turn], console: Console) -> Answer:
+def _speak(assistant: Assistant, turns: list[Turn], filters: Filters, console: Console) -> Answer:
     answer: Answer | None = None
-    for piece in assistant.stream(turns):
+    for piece in assistant.stream(turns, filters=filters):
         if isinstance(piece, Answer):
             answer = piece
         else:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from townsquare import receipts
 from townsquare.dial import Dial
+from townsquare.fleet.meter import Meter
 from townsquare.model.cost import training_flops_per_token
 from townsquare.model.decoder import Decoder
 from townsquare.progress import Bar
@@ -33,7 +34,11 @@ NO_TARGET = -100
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved where it was."""
+    """The run was asked to stop, or its lease is at an end (`lease_ended`), and has saved where it was."""
+
+    def __init__(self, message: str, *, lease_ended: bool = False) -> None:
+        super().__init__(message)
+        self.lease_ended = lease_ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Plan:
     matmul_flops_per_second: float
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
+    meter: Meter | None = None
 
 
 @dataclasses.dataclass
@@ -85,17 +91,23 @@ def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: P
     with open_log(plan.folder / "steps.jsonl", start) as log:
         for step in range(start, dial.steps):
             record = one_step(learner, order.batch(step), plan, step, state)
+            if plan.meter is not None:
+                record |= plan.meter.step(step + 1, record["seconds"])
             log.write(json.dumps(record) + "\n")
             bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
-            stopping = plan.should_stop()
+            why = plan.meter.why_stop() if plan.meter is not None else None
+            stopping = plan.should_stop() or why is not None
             due = time.monotonic() - saved_at > plan.checkpoint_seconds
             if stopping or due or step + 1 == dial.steps:
                 log.flush()
                 kept = {key: state[key] for key in ("mean_loss", "skipped_steps")}
                 save_checkpoint(checkpoints, decoder, optimizers, step + 1, kept)
+                if plan.meter is not None:
+                    plan.meter.saved(step + 1)
                 saved_at = time.monotonic()
             if stopping and step + 1 < dial.steps:
-                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}")
+                because = f": {why}" if why else ""
+                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}{because}", lease_ended=bool(why))
     return state
 
 
@@ -104,7 +116,7 @@ def open_log(path: Path, steps: int) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     path.write_text("".join(lines[:steps]), encoding="utf-8")
-    return path.open("a", encoding="utf-8")
+    return path.open("a", encoding="utf-8", buffering=1)  # a killed run's last steps are known by their lines
 
 
 def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[str, Any]) -> dict[str, Any]:

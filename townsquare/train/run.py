@@ -19,6 +19,7 @@ import torch
 from townsquare import receipts
 from townsquare.dial import Dial, dial, dial_for
 from townsquare.errors import InputError, StaleError, TownsquareError
+from townsquare.fleet.meter import Job, log_path, metered, settle_earlier
 from townsquare.model import gguf_files, huggingface
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
@@ -71,7 +72,7 @@ def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, A
     with _stop_signals() as should_stop:
         decoder, settings = _start(square, config, vocabulary_size, len(documents.ids))
         decoder.to(device)
-        setup = _setup(folder, fingerprint, device, config)
+        setup = _setup(square, fingerprint, device, config)
         plan = Plan(
             dial=settings,
             folder=folder,
@@ -87,11 +88,16 @@ def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, A
         _write_lineage(folder, order, settings.steps)
         _keep_with_run(square, folder, settings)
         hidden = torch.compile(decoder.hidden) if config.compile else decoder.hidden
+        job, done = Job(square, config.name, fingerprint, device.type), _steps_done(folder)
         with progress(f"Training {config.name}", settings.steps, "steps") as bar:
             try:
-                state = train(decoder, hidden, order, plan, bar)
+                with metered(job, done) as plan.meter:
+                    state = train(decoder, hidden, order, plan, bar)
             except Interrupted as error:
-                raise TownsquareError(f"training was {error}", remedy="Run the same command again to go on.") from None
+                how = ", under another --lease or when this one allows more." if error.lease_ended else "."
+                raise TownsquareError(
+                    f"training was {error}", remedy=f"Run the same command again to go on{how}"
+                ) from None
     return _results(square, config, decoder, plan, order, state)
 
 
@@ -136,13 +142,23 @@ def _overridden(settings: Dial, config: TrainConfig) -> Dial:
     )
 
 
-def _setup(folder: Path, fingerprint: str, device: torch.device, config: TrainConfig) -> dict[str, Any]:
+def _steps_done(folder: Path) -> int:
+    """Steps that the newest checkpoint holds."""
+    found = latest(folder / "checkpoints")
+    return found.step if found is not None else 0
+
+
+def _setup(square: Square, fingerprint: str, device: torch.device, config: TrainConfig) -> dict[str, Any]:
     """What a resumed run must not decide anew: the number type. A run of another fingerprint is cleared away."""
+    folder = square.runs / config.name
     path = folder / "setup.json"
     if path.is_file():
         setup: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if setup["fingerprint"] == fingerprint:
             return setup
+        log = log_path(square, config.name, setup["fingerprint"])
+        if log.is_file():  # what it used stays on the record
+            settle_earlier(log, folder, _steps_done(folder))
         shutil.rmtree(folder)
     kind = number_type(device)
     setup = {

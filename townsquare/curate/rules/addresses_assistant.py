@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import first_of
 
 NAME = "addresses_assistant"
 CONTEXT = False
+ALONE = True
 
 ORDERS = (
     r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|any)\b.{0,30}"
@@ -32,7 +34,7 @@ def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
     return first_of(
         posts,
         {
-            "gives_orders": pl.any_horizontal(fold.str.contains(pattern) for pattern in ORDERS),
-            "imitates_format": fold.str.contains(FORMAT),
+            "gives_orders": pl.any_horizontal(normal.says(fold, pattern) for pattern in ORDERS),
+            "imitates_format": normal.says(fold, FORMAT),
         },
     )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import first_of
 
 NAME = "boilerplate"
 CONTEXT = False
+ALONE = True
 
 NOTICES = (
     r"^(?:(?:i|we)(?:'ve|’ve| have)? )?(?:just )?(?:posted|uploaded|shared|added) (?:a|an|some|\d+) (?:new )?"
@@ -34,5 +36,5 @@ NOTICES = (
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
-    notice = pl.any_horizontal(pl.col("fold").str.contains(pattern) for pattern in NOTICES)
+    notice = pl.any_horizontal(normal.says(pl.col("fold"), pattern) for pattern in NOTICES)
     return first_of(posts, {"app_notice": notice})

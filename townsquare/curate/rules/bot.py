@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from townsquare.curate import normal
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import first_of
 
 NAME = "bot"
 CONTEXT = False
+ALONE = False
 
 FEWEST = 10
 SAME = 0.5  # share of an author's posts whose template they used more than twice
@@ -37,7 +39,7 @@ def scores(posts: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             gap=pl.col("created_at").diff().over("author").dt.total_seconds().cast(pl.Float64),
             repeated=repeated,
-            machine=pl.col("source_app").fill_null("").str.contains(APPS),
+            machine=normal.says(pl.col("source_app").fill_null(""), APPS),
             said=pl.col("author_kind").fill_null("").str.to_lowercase() == "bot",
         )
     )

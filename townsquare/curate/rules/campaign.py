@@ -13,6 +13,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "campaign"
 CONTEXT = False
+ALONE = False
 
 DAYS = 7
 WORDS = 6  # a shorter text is said by chance

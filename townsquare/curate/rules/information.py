@@ -13,6 +13,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "information"
 CONTEXT = False
+ALONE = True
 
 SHOUTED = 0.8  # share of capitals among letters that have a case
 SHOUTED_LETTERS = 24  # below it, an acronym or a name may be all there is

@@ -20,6 +20,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "language"
 CONTEXT = False
+ALONE = True
 
 ENOUGH_LETTERS = 20
 SURE = 0.4  # probability below which the detector does not know

@@ -14,6 +14,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "promotion"
 CONTEXT = False
+ALONE = True
 
 STRONG = (
     r"\b(?:free|more|get|gain|buy|instant|real|cheap) (?:\d+k? )?(?:new )?(?:followers|likes|subscribers|retweets)\b",
@@ -25,6 +26,9 @@ STRONG = (
     r"whitelist)\b",
     r"\b(?:hot|sexy|naked|nude|xxx)\b.{0,30}\b(?:girls?|pics?|singles|cams?|chat|onlyfans)\b",
     r"\b(?:casino|viagra|cialis|weight loss pills?|replica watches|payday loan|no credit check)\b",
+    r"\b(?:lose|drop|shed) \d+ ?(?:kilos?|kgs?|pounds|lbs)\b.*(?:[$£€] ?\d|\boffer|\bsale\b|https?:|\bwithout\b)",
+    r"\b(?:crypto|bitcoin|btc|token|coin)\b.{0,40}\b(?:going up|to the moon|\d+x)\b",
+    r"\b(?:follow|like)\b.{0,40}\b(?:repost|retweet|rt)\b.{0,40}\b(?:to (?:win|claim|enter)|visit|chance)\b",
     r"\b(?:claim|collect)\b.{0,20}\b(?:prize|reward|award|gift ?card|voucher)\b",
 )
 WEAK = (
@@ -46,10 +50,10 @@ WEAK = (
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
     fold, text = pl.col("fold"), pl.col("text")
     signs = [
-        *(2 * fold.str.contains(pattern).cast(pl.Int32) for pattern in STRONG),
-        *(fold.str.contains(pattern).cast(pl.Int32) for pattern in WEAK),
+        *(2 * normal.says(fold, pattern).cast(pl.Int32) for pattern in STRONG),
+        *(normal.says(fold, pattern).cast(pl.Int32) for pattern in WEAK),
         (text.str.count_matches(r"#[\p{L}\p{N}_]+") >= 6).cast(pl.Int32),
-        (fold.str.contains(r"[$£€] ?\d|\d ?(?:usd|gbp|eur)\b") & text.str.contains(normal.LINK)).cast(pl.Int32),
+        (normal.says(fold, r"[$£€] ?\d|\d ?(?:usd|gbp|eur)\b") & normal.says(text, normal.LINK)).cast(pl.Int32),
         (text.str.count_matches(r"!") >= 3).cast(pl.Int32),
     ]
     return first_of(posts, {"selling": pl.sum_horizontal(signs) >= config.promotion_score})

@@ -12,6 +12,7 @@ from townsquare.curate.rules import first_of
 
 NAME = "superseded"
 CONTEXT = False
+ALONE = True
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:

@@ -23,7 +23,8 @@ def run(subject: Subject) -> Outcome:
     try:
         with progress("Asking the bare model", len(questions), "questions") as bar:
             for question in questions:
-                said = "".join(engine.stream([("user", question.question)], Sampling(max_tokens=MAX_TOKENS))).strip()
+                pieces = engine.stream([("user", question.question)], Sampling(max_tokens=MAX_TOKENS))
+                said = "".join(piece for piece in pieces if isinstance(piece, str)).strip()
                 replies.append(Reply(NAME, question.id, question.question, said, right(question.answers, said)))
                 bar.advance()
     finally:

@@ -32,6 +32,7 @@ TABLE = (
     ),
     ("quarantines", "cut rows, without their text: it may name people"),
 )
+IDS = ("author_id", "post_id", "handle")
 READS = ("network", "author_id", "post_id", "handle", "kind", "reason", "requested_at", "scope")
 SCOPES = {"": "all", "all": "all", **{purpose: purpose for purpose in PURPOSES}}
 
@@ -39,11 +40,7 @@ SCOPES = {"": "all", "all": "all", **{purpose: purpose for purpose in PURPOSES}}
 def detect(member: Member) -> str | None:
     """Why this is an opt-out list, or None."""
     first = head(member, 4096).split(b"\n")[0].lower()
-    if (
-        b"network" in first
-        and b"requested_at" in first
-        and any(name in first for name in (b"author_id", b"post_id", b"handle"))
-    ):
+    if b"network" in first and b"requested_at" in first and any(name.encode() in first for name in IDS):
         return "its first line has network, requested_at and author_id, post_id or handle"
     return None
 
@@ -71,6 +68,8 @@ def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any] | None]]:
             for number, cells, _raw in delimited.rows(stream, ","):
                 if header is None and cells is not None:
                     header = [cell.strip().lower() for cell in cells]
+                    if "network" not in header or not {*IDS} & {*header}:
+                        yield number, None  # such as a damaged line of JSON, which would pass for the header
                 elif cells is None or header is None or len(cells) != len(header):
                     # A cut row may hold a cut id, which would opt out somebody else.
                     yield number, None

@@ -161,18 +161,29 @@ def _parquet_rows(stream: IO[bytes]) -> Iterator[Row]:
     if not stream.seekable():
         stream = pa.BufferReader(stream.read())
     number = 0
-    for batch in pq.ParquetFile(stream).iter_batches(8192):
-        columns = [_whole_microseconds(column).to_pylist() for column in batch.columns]
+    try:
+        file = pq.ParquetFile(stream)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"a column's name is not UTF-8: {error}") from error
+    for batch in file.iter_batches(8192):
+        columns = [_cells(column) for column in batch.columns]
         for cells in zip(*columns, strict=True):
             number += 1
             yield number, dict(zip(batch.schema.names, cells, strict=True)), ""
 
 
-def _whole_microseconds(column: pa.Array) -> pa.Array:
-    """Nanoseconds have no Python form; no network's times need them."""
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column
+def _cells(column: pa.Array) -> list[Any]:
+    """A column's values. Raises ArrowInvalid where damage left texts that are none inside lists or structures."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":  # no Python form; no network's times need it
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    try:
+        cells: list[Any] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise pa.ArrowInvalid(f"a text is not UTF-8: {error}") from error
+        held = column.cast(pa.large_binary()).to_pylist()
+        cells = [None if cell is None else cell.decode("utf-8", errors="replace") for cell in held]
+    return cells
 
 
 def _post(

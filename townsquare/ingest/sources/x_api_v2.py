@@ -235,11 +235,12 @@ def _withheld(record: dict[str, Any]) -> dict[str, Any]:
 
 def _media(record: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[dict[str, Any]] | None:
     keys = a_list(a_dict(record.get("attachments")).get("media_keys"))
+    said = {str(item.get("media_key")): a_text(item.get("alt_text")) for item in dicts(record.get("media_metadata"))}
     return [
         {
             "kind": a_text(item.get("type")),
             "url": a_text(item.get("url")) or a_text(item.get("preview_image_url")),
-            "alt": a_text(item.get("alt_text")),
+            "alt": a_text(item.get("alt_text")) or said.get(str(key)),
             "w": _pixels(item.get("width")),
             "h": _pixels(item.get("height")),
         }

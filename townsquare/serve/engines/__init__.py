@@ -30,14 +30,41 @@ class Sampling:
     """Of the draw; None lets the engine choose."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """The tokens of one reply: read, and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    counted: bool = True
+    """Whether the engine counted them; else they are reckoned from the text."""
+
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    @classmethod
+    def of(cls, usage: object) -> Spent | None:
+        """From the `usage` of an OpenAI-like record; None where it holds no such figures."""
+        if not isinstance(usage, dict):
+            return None
+        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        return cls(read, written) if type(read) is int and type(written) is int and min(read, written) >= 0 else None
+
+
 class Engine(Protocol):
     """A model that continues a conversation."""
 
     name: str
     """The model's name as clients see it."""
+    parallel: int
+    """How many requests it works on at once; more would only wait inside it."""
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
-        """The assistant's next turn in pieces of text. Raises EngineError when the engine is away or too slow."""
+    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
+        """The assistant's next turn in pieces of text, then what it took where the engine tells.
+
+        Raises EngineError when the engine is away or too slow.
+        """
         ...
 
     def close(self) -> None:

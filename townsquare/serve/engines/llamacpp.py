@@ -15,7 +15,7 @@ from townsquare.errors import InputError, StaleError
 from townsquare.model import chat
 from townsquare.model.chat import Turn
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling
+from townsquare.serve.engines import EngineError, Sampling, Spent
 from townsquare.square import Square
 
 MAGIC = b"GGUF"
@@ -28,6 +28,8 @@ PARALLEL = 4
 class LlamaCpp:
     """One loaded GGUF file. Requests from several threads are batched together."""
 
+    parallel = PARALLEL
+
     def __init__(self, path: Path, name: str, *, context_tokens: int, threads: int) -> None:
         self.name = name
         self._server: Any = _load(path, context_tokens, threads or os.cpu_count() or 1)
@@ -38,8 +40,8 @@ class LlamaCpp:
         path, name = locate(square, config.model)
         return cls(path, name, context_tokens=config.context_tokens, threads=config.threads)
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
-        """The next turn in pieces. Closing the iterator stops the work. Raises EngineError."""
+    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
+        """The next turn in pieces, then what it took. Closing the iterator stops the work. Raises EngineError."""
         server = self._server
         if server is None:
             raise EngineError("the engine is closed", remedy="Open the assistant again.")
@@ -125,6 +127,7 @@ def _request(messages: Sequence[Turn], sampling: Sampling) -> str:
         "top_p": sampling.top_p,
         "stop": [chat.TURN_END, chat.END_OF_TEXT, *sampling.stop],
         "stream": True,
+        "stream_options": {"include_usage": True},
         "cache_prompt": True,
     }
     if sampling.seed is not None:
@@ -132,7 +135,7 @@ def _request(messages: Sequence[Turn], sampling: Sampling) -> str:
     return json.dumps(request)
 
 
-def _texts(chunks: queue.Queue[str | None]) -> Iterator[str]:
+def _texts(chunks: queue.Queue[str | None]) -> Iterator[str | Spent]:
     while True:
         try:
             chunk = chunks.get(timeout=STILL_SECONDS)
@@ -151,3 +154,5 @@ def _texts(chunks: queue.Queue[str | None]) -> Iterator[str]:
         text = record["choices"][0].get("text") if record.get("choices") else None
         if text:
             yield text
+        if spent := Spent.of(record.get("usage")):
+            yield spent

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from townsquare.model.chat import Turn, neutral
-from townsquare.serve.engines import EngineError, Sampling
+from townsquare.serve.engines import EngineError, Sampling, Spent
 
 KEY_VARIABLE = "TOWNSQUARE_UPSTREAM_KEY"
 """The environment variable with the upstream's API key, where it wants one."""
@@ -20,18 +20,25 @@ WAIT_SECONDS = 0.5
 """Before the second attempt; the third waits twice as long."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_LINE = 1 << 20
+PARALLEL = 64
+"""Requests that are sent at once: servers such as vLLM batch them."""
 
 
 class Upstream:
     """A model behind `URL/chat/completions`."""
+
+    parallel = PARALLEL
 
     def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
         self.name = model
         self._url = urlsplit(url.rstrip("/"))
         self._timeout = timeout_seconds
 
-    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
-        """The next turn in pieces. Retries until the first byte of an answer. Raises EngineError."""
+    def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
+        """The next turn in pieces, then what it took if the upstream tells.
+
+        Retries until the first byte of an answer. Raises EngineError.
+        """
         body = json.dumps(_request(self.name, messages, sampling)).encode()
         connection, response = self._ask(body)
         try:
@@ -93,6 +100,7 @@ def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[s
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
     if sampling.stop:
         request["stop"] = list(sampling.stop)
@@ -101,8 +109,8 @@ def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[s
     return request
 
 
-def _pieces(response: http.client.HTTPResponse) -> Iterator[str]:
-    """Texts of a stream of server-sent events; raises HTTPException when it ends before its end mark."""
+def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
+    """Texts and usage of a stream of server-sent events; raises HTTPException when it ends before its end mark."""
     while line := response.readline(LONGEST_LINE):
         if not line.startswith(b"data:"):
             continue
@@ -110,11 +118,14 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[str]:
         if data == b"[DONE]":
             return
         try:
-            text = _text(json.loads(data))
+            record = json.loads(data)
+            text, spent = _text(record), Spent.of(record.get("usage"))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise http.client.HTTPException(f"not a completion: {data[:200].decode(errors='replace')}") from error
         if text:
             yield text
+        if spent:
+            yield spent
     raise http.client.IncompleteRead(b"")
 
 

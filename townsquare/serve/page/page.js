@@ -1,36 +1,21 @@
-// The conversation: asked here, answered by the server, kept in this browser without any post's text.
+// The conversation: asked here, answered by the server, kept in this browser.
 
-import { ask, post } from "./server.js";
+import { branched, every, load, save, switched, written } from "./keep.js";
+import { ask, judge, post, useKey } from "./server.js";
 import { REMOVED, Turn, showCard } from "./view.js";
 
-const KEPT = "townsquare.conversation";
 const by = (id) => document.getElementById(id);
 const model = document.body.dataset.model;
 const cards = new Map(); // uid -> card, or null where the post was removed; absent: not known
 const views = new Map(); // turn -> its view
 
-let turns = load(); // {question, answer: null or {text, sentences, citations: [{number, uid}], as_of, found}}
+let turns = load(); // answer: null or {text, sentences, citations: [{number, uid}], as_of, found}
 let cleared = null;
 let asking = null;
-
-function load() {
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEPT));
-    const whole = (answer) => Array.isArray(answer?.sentences) && Array.isArray(answer?.citations);
-    return kept
-      .filter((turn) => typeof turn.question === "string")
-      .map(({ question, answer }) => ({ question, answer: whole(answer) ? answer : null }));
-  } catch {
-    return [];
-  }
-}
+let editing = null;
 
 function keep() {
-  try {
-    localStorage.setItem(KEPT, JSON.stringify(turns));
-  } catch {
-    say("This browser keeps nothing: the conversation ends with this page.");
-  }
+  if (!save(turns)) say("This browser keeps nothing: the conversation ends with this page.");
 }
 
 function say(text) {
@@ -53,16 +38,91 @@ function refresh() {
 
 function frame() {
   by("empty").hidden = turns.length > 0;
-  by("new").hidden = turns.length === 0;
+  by("new").hidden = by("export").hidden = turns.length === 0;
+  by("editing").hidden = !editing;
   by("cleared").hidden = !cleared;
   by("ask").hidden = Boolean(asking);
   by("stop").hidden = !asking;
 }
 
 function added(turn) {
-  const view = new Turn(turn.question, { open, again: () => answer(turn) });
+  const view = new Turn(turn.question, {
+    open,
+    again: () => turn.answer ? branch(turn, turn.question) : answer(turn),
+    edit: () => edit(turn),
+    judged: (verdict) => opine(turn, view, verdict),
+    way: (step) => go(turn, step),
+  });
+  const ways = turn.alts ?? [null];
+  view.ways(ways.indexOf(null) + 1, ways.length);
   views.set(turn, view);
   return view.root;
+}
+
+function edit(turn) {
+  if (asking) return;
+  editing = turn;
+  by("question").value = turn.question;
+  frame();
+  by("question").focus();
+}
+
+function endEdit() {
+  editing = null;
+  by("question").value = "";
+  frame();
+}
+
+/** Asks another question, or the same again, in the place of an earlier one; the earlier way is kept. */
+function branch(turn, question) {
+  if (asking) return;
+  turns = branched(turns, turn, question);
+  keep();
+  show();
+  refresh();
+  answer(turns.at(-1));
+}
+
+function go(turn, step) {
+  if (asking) return;
+  turns = switched(turns, turn, turn.alts.indexOf(null) + step);
+  keep();
+  show();
+  refresh();
+}
+
+async function opine(turn, view, verdict) {
+  const { sentences, citations } = turn.answer;
+  const text = sentences.filter((sentence) => !sentence.removed).map((sentence) => sentence.text).join(" ");
+  try {
+    await judge({ question: turn.question, answer: text, uids: citations.map(({ uid }) => uid), verdict });
+    view.opinion(verdict);
+    say("Thank you: your opinion was kept.");
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+function filters() {
+  const value = (id) => by(id).value.trim();
+  const found = {};
+  if (value("by-author")) found.authors = [/^@|:/.test(value("by-author")) ? value("by-author") : `@${value("by-author")}`];
+  if (value("by-language")) found.languages = [value("by-language")];
+  if (value("by-network")) found.networks = [value("by-network")];
+  if (value("by-since")) found.since = value("by-since");
+  if (value("by-until")) found.until = value("by-until");
+  const count = Object.keys(found).length;
+  by("narrowed").textContent = count ? `${count} on` : "";
+  return found;
+}
+
+function exported() {
+  const address = URL.createObjectURL(new Blob([written(turns, cards)], { type: "text/markdown" }));
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = "conversation.md";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
 /** Asks `turn` anew, with the answered turns before it as the conversation so far. */
@@ -79,11 +139,12 @@ async function answer(turn) {
   frame();
   say("Answering");
   try {
-    for await (const delta of ask(model, [...messages, { role: "user", content: turn.question }], asking.stop.signal)) {
+    for await (const delta of ask(model, [...messages, { role: "user", content: turn.question }], filters(), asking.stop.signal)) {
       if (delta.sentences) finish(turn, view, delta); // without scrolling: the reader is at the answer
       else following(() => view.piece(delta.content));
     }
   } catch (error) {
+    if (error.code === "invalid_api_key") by("key").showModal();
     if (error.name === "AbortError") view.stopped();
     else following(() => view.failed(told(error)));
     say("The answer ended early");
@@ -126,19 +187,19 @@ function following(change) {
 /** Shows a cited post as it stands now: it may have been removed since it was cited. */
 async function open(citation) {
   try {
-    cards.set(citation.uid, await post(citation.uid));
+    cards.set(citation.uid, await post(citation.uid, true));
   } catch (error) {
     say(error.message);
     if (!cards.get(citation.uid)) return;
   }
   const card = cards.get(citation.uid);
   if (card === null && forget()) refresh();
-  showCard(card);
+  showCard(card, open);
 }
 
 /** Asks for every cited post again; what was removed goes from the page and from what this browser keeps. */
 async function recheck() {
-  const uids = new Set(turns.flatMap((turn) => turn.answer?.citations.map(({ uid }) => uid) ?? []));
+  const uids = new Set(every(turns).flatMap((turn) => turn.answer?.citations.map(({ uid }) => uid) ?? []));
   await Promise.all([...uids].map(async (uid) => {
     try {
       cards.set(uid, await post(uid));
@@ -153,7 +214,7 @@ async function recheck() {
 /** Takes out each sentence that cites a removed post, for it may hold the post's words. True if any went. */
 function forget() {
   let went = false;
-  for (const { answer: given } of turns) {
+  for (const { answer: given } of every(turns)) {
     if (!given) continue;
     const gone = new Set(given.citations.filter(({ uid }) => cards.get(uid) === null).map(({ number }) => number));
     const rests = (sentence) => !sentence.removed && sentence.citations.some((number) => gone.has(number));
@@ -168,6 +229,12 @@ function forget() {
 
 function submit(question) {
   if (asking || !question.trim()) return;
+  if (editing) {
+    const turn = editing;
+    endEdit();
+    branch(turn, question.trim());
+    return;
+  }
   const turn = { question: question.trim(), answer: null };
   cleared = null;
   turns.push(turn);
@@ -192,14 +259,34 @@ document.querySelectorAll(".example").forEach((button) => {
 });
 by("stop").addEventListener("click", () => asking?.stop.abort());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !by("card").open) asking?.stop.abort();
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+  if (editing) endEdit();
+  asking?.stop.abort();
 });
 by("new").addEventListener("click", () => {
   asking?.stop.abort();
+  editing = null;
   [cleared, turns] = [turns, []];
   keep();
   show();
   by("question").focus();
+});
+by("export").addEventListener("click", exported);
+by("leave").addEventListener("click", endEdit);
+by("narrow").addEventListener("input", filters);
+by("narrow").addEventListener("submit", (event) => event.preventDefault());
+by("clear").addEventListener("click", () => {
+  by("narrow").reset();
+  filters();
+});
+by("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(by("key-text").value.trim());
+  by("key-text").value = "";
+  by("key").close();
+  const last = turns.at(-1);
+  if (last && !last.answer) answer(last);
+  else recheck();
 });
 by("undo").addEventListener("click", () => {
   [turns, cleared] = [cleared, null];

@@ -8,10 +8,17 @@ export class ServerError extends Error {
 }
 
 const UNREACHABLE = "unreachable";
+const KEY = "townsquare.key"; // kept until this tab is closed
 
-async function request(address, options) {
+export function useKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+async function request(address, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   try {
-    return await fetch(address, options);
+    return await fetch(address, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ServerError("The server does not answer.", UNREACHABLE);
@@ -24,11 +31,11 @@ async function refused(response) {
 }
 
 /** Yields each delta of the answer; the last one carries `checked`, `sentences`, `citations`, `as_of`, `found`. */
-export async function* ask(model, messages, signal) {
+export async function* ask(model, messages, filters, signal) {
   const response = await request("/v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ model, messages, stream: true }),
+    body: JSON.stringify({ model, messages, filters, stream: true }),
     signal,
   });
   if (!response.ok) throw await refused(response);
@@ -59,10 +66,24 @@ async function* events(stream) {
   }
 }
 
-/** A post as it may be shown now, or null where it no longer may. */
-export async function post(uid) {
-  const response = await request(`/posts?uid=${encodeURIComponent(uid)}`);
+/** A post as it may be shown now, with its thread if wanted, or null where it no longer may. */
+export async function post(uid, thread = false) {
+  const response = await request(`/posts?uid=${encodeURIComponent(uid)}${thread ? "&thread=true" : ""}`);
   if (response.status === 404) return null;
   if (!response.ok) throw await refused(response);
   return response.json();
+}
+
+/** Where a post's, an author's or a handle's posts stand, in figures. */
+export async function lookup(name) {
+  const response = await request(`/lookup?name=${encodeURIComponent(name)}`);
+  if (!response.ok) throw await refused(response);
+  return response.json();
+}
+
+/** Tells what a reader thinks of an answer. */
+export async function judge(judgement) {
+  const body = JSON.stringify(judgement);
+  const response = await request("/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (!response.ok) throw await refused(response);
 }

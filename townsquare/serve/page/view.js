@@ -29,11 +29,25 @@ function time(format, iso) {
 
 /** One question and its answer. `open(citation)` is called for a mark or a source that was chosen. */
 export class Turn {
-  constructor(question, { open, again }) {
+  constructor(question, { open, again, edit, judged, way }) {
     this.open = open;
     this.root = copy("turn");
     this.find(".asked").textContent = question;
-    this.find(".again").addEventListener("click", again);
+    const does = { ".again": again, ".anew": again, ".edit": edit, ".back": () => way(-1), ".forth": () => way(1) };
+    for (const verdict of ["good", "bad"]) does[`.${verdict}`] = () => judged(verdict);
+    for (const [selector, act] of Object.entries(does)) this.find(selector).addEventListener("click", act);
+  }
+
+  /** Shows that this is way `number` of `count` that the conversation went from here. */
+  ways(number, count) {
+    this.find(".ways").hidden = count < 2;
+    this.find(".way").textContent = `${number} of ${count}`;
+    this.find(".back").disabled = number === 1;
+    this.find(".forth").disabled = number === count;
+  }
+
+  opinion(verdict) {
+    for (const name of ["good", "bad"]) this.find(`.${name}`).setAttribute("aria-pressed", String(name === verdict));
   }
 
   find(selector) {
@@ -44,6 +58,7 @@ export class Turn {
     this.find(".answer").replaceChildren(element("span", "looking", "Looking through the posts"));
     this.find(".answer").hidden = false;
     this.find(".failure").hidden = true;
+    this.find(".actions").hidden = true;
     this.root.setAttribute("aria-busy", "true");
     this.text = null;
   }
@@ -59,6 +74,8 @@ export class Turn {
 
   settle() {
     this.root.removeAttribute("aria-busy");
+    this.find(".actions").hidden = false;
+    for (const selector of [".anew", ".good", ".bad"]) this.find(selector).hidden = true;
     this.find(".answer").classList.remove("streaming");
   }
 
@@ -83,6 +100,7 @@ export class Turn {
   /** The checked answer. `cards` maps uids to a card, to null (removed), or to nothing (could not be asked). */
   done(answer, cards) {
     this.settle();
+    for (const selector of [".anew", ".good", ".bad"]) this.find(selector).hidden = false;
     const own = answer.sentences.some((sentence) => !sentence.supported && !sentence.removed);
     this.notice("");
     this.find(".answer").classList.toggle("nothing", !answer.found);
@@ -136,8 +154,8 @@ export class Turn {
   }
 }
 
-/** The dialog that shows one post whole; null is a removed one. */
-export function showCard(card) {
+/** The dialog that shows one post whole, amid its thread; null is a removed one. `open` is called for another. */
+export function showCard(card, open) {
   const dialog = document.getElementById("card");
   const find = (selector) => dialog.querySelector(selector);
   find("h2").textContent = card ? author(card) : "Not here any more";
@@ -148,5 +166,19 @@ export function showCard(card) {
   find(".out").hidden = !link;
   if (link) find(".out").href = link;
   else find(".out").removeAttribute("href");
+  for (const side of ["before", "after"]) {
+    const posts = card?.[side] ?? [];
+    find(`.${side}`).hidden = posts.length === 0;
+    find(`.${side} ol`).replaceChildren(...posts.map((near) => {
+      const button = element("button", "near", "");
+      button.type = "button";
+      button.append(element("b", "", author(near)), " ", element("span", "", near.text));
+      button.addEventListener("click", () => open(near));
+      const made = document.createElement("li");
+      made.append(button);
+      return made;
+    }));
+  }
   if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
 }
