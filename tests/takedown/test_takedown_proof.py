@@ -21,7 +21,7 @@ from townsquare.evaluate.replies import SCHEMA as ANSWERS
 from townsquare.ingest import store, tables
 from townsquare.ledger import Ledger
 from townsquare.records import PAIRS, QUARANTINE
-from townsquare.serve import index
+from townsquare.serve import index, opinions
 from townsquare.square import Square
 from townsquare.takedown.proof import prove
 from townsquare.tokens import tables as shards
@@ -146,6 +146,10 @@ def in_a_kept_answer(square: Square, _uid: str, text: str) -> None:
     pq.write_table(pa.Table.from_pylist([row | {"answer": f"They say: {text}"}], schema=ANSWERS), path)
 
 
+def by_uid_alone_in_an_opinion(square: Square, uid: str, _text: str) -> None:
+    opinions.keep(square, opinions.Opinion("?", "As somebody said.", (uid,), "good", "first"))
+
+
 def in_the_card_of_an_export(square: Square, _uid: str, text: str) -> None:
     (square.models / "first-export" / "README.md").write_text(f"# A model\n\nIt says things like:\n\n> {text}\n")
 
@@ -196,6 +200,7 @@ PLANTS: dict[Callable[[Square, str, str], None], str] = {
     in_a_row_of_the_index: "index (1)",
     in_the_dictionary_of_the_index: "index_dictionary (",
     in_a_kept_answer: "evaluations (1)",
+    by_uid_alone_in_an_opinion: "opinions (1)",
     in_the_card_of_an_export: "file models/first-export/README.md (1)",
     in_the_report: "report (1)",
     in_a_file_that_somebody_left: "file corpus/notes/mine.txt (1)",
