@@ -21,7 +21,7 @@ from townsquare.evaluate.replies import SCHEMA as ANSWERS
 from townsquare.ingest import store, tables
 from townsquare.ledger import Ledger
 from townsquare.records import PAIRS, QUARANTINE
-from townsquare.serve import index
+from townsquare.serve import index, opinions
 from townsquare.square import Square
 from townsquare.takedown.proof import prove
 from townsquare.tokens import tables as shards
@@ -30,20 +30,28 @@ from townsquare.tokens.vocabulary import load
 OTHER = "x:424242"  # a uid that no post here has, so that only the text can give it away
 
 
+def _changed(rows: pa.Table, **values: str) -> pa.Table:
+    for name, value in values.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), pa.array([value]))
+    return rows
+
+
 def in_an_old_version_of_the_posts(square: Square, uid: str, text: str) -> None:
     rows = store.dataset(square, "posts").to_table(filter=f"uid = '{uid}'")
-    at = rows.schema.get_field_index("text")
-    store.upsert(square, "posts", rows.set_column(at, rows.schema.field("text"), pa.array([text])))
+    store.upsert(square, "posts", _changed(rows, text=text))
     store.upsert(square, "posts", rows)
     assert store.dataset(square, "posts").to_table(filter=f"uid = '{uid}'")["text"].to_pylist() == [None]
 
 
+def in_an_old_version_in_which_another_post_was_live(square: Square, _uid: str, text: str) -> None:
+    rows = store.dataset(square, "posts").to_table(filter="state = 'live'").slice(0, 1)
+    store.upsert(square, "posts", _changed(rows, uid=OTHER, text_raw=f"so: {text}!"))
+    store.upsert(square, "posts", _changed(rows, uid=OTHER))
+
+
 def in_another_post_that_is_live_no_more(square: Square, _uid: str, text: str) -> None:
     rows = store.dataset(square, "posts").to_table(filter="state = 'live'").slice(0, 1)
-    for name, value in (("uid", OTHER), ("text", f"so: {text}!"), ("state", "tombstone")):
-        at = rows.schema.get_field_index(name)
-        rows = rows.set_column(at, rows.schema.field(name), pa.array([value]))
-    store.upsert(square, "posts", rows)
+    store.upsert(square, "posts", _changed(rows, uid=OTHER, text=f"so: {text}!", state="tombstone"))
 
 
 def in_quarantine_as_json_writes_it(square: Square, _uid: str, text: str) -> None:
@@ -138,6 +146,10 @@ def in_a_kept_answer(square: Square, _uid: str, text: str) -> None:
     pq.write_table(pa.Table.from_pylist([row | {"answer": f"They say: {text}"}], schema=ANSWERS), path)
 
 
+def by_uid_alone_in_an_opinion(square: Square, uid: str, _text: str) -> None:
+    opinions.keep(square, opinions.Opinion("?", "As somebody said.", (uid,), "good", "first"))
+
+
 def in_the_card_of_an_export(square: Square, _uid: str, text: str) -> None:
     (square.models / "first-export" / "README.md").write_text(f"# A model\n\nIt says things like:\n\n> {text}\n")
 
@@ -175,6 +187,7 @@ def in_a_freed_page_of_a_database(square: Square, _uid: str, text: str) -> None:
 
 PLANTS: dict[Callable[[Square, str, str], None], str] = {
     in_an_old_version_of_the_posts: "posts (1)",
+    in_an_old_version_in_which_another_post_was_live: "posts (1)",
     in_another_post_that_is_live_no_more: "posts (1)",
     in_quarantine_as_json_writes_it: "quarantine (1)",
     in_a_document: "corpus_documents (1)",
@@ -187,6 +200,7 @@ PLANTS: dict[Callable[[Square, str, str], None], str] = {
     in_a_row_of_the_index: "index (1)",
     in_the_dictionary_of_the_index: "index_dictionary (",
     in_a_kept_answer: "evaluations (1)",
+    by_uid_alone_in_an_opinion: "opinions (1)",
     in_the_card_of_an_export: "file models/first-export/README.md (1)",
     in_the_report: "report (1)",
     in_a_file_that_somebody_left: "file corpus/notes/mine.txt (1)",

@@ -82,6 +82,14 @@ def test_who_repeats_it_without_a_link_keeps_it(square: Square, tmp_path: Path) 
     assert texts(square) == {"1": None, "2": f"Well: {SAID}"}
 
 
+def test_what_an_answer_says_of_another_post_than_the_one_it_answers_stays(square: Square, tmp_path: Path) -> None:
+    answer = {"id": "3", "text": f"As somebody said: {SAID}", "author": "200", "reply_to": "2"}
+    asked = {"id": "2", "text": "What was it that somebody said about the fair?"}
+    put(square, tmp_path / "posts.jsonl", {"id": "1", "text": SAID}, asked, answer)
+    run(square, TakedownConfig(author=("x:100",)))
+    assert texts(square) == {"1": None, "2": None, "3": answer["text"]}
+
+
 def test_an_answer_that_comes_after_the_deletion_is_cut_too(square: Square, tmp_path: Path) -> None:
     put(square, tmp_path / "first.jsonl", {"id": "1", "text": SAID})
     run(square, TakedownConfig(post=("x:1",)))
@@ -100,7 +108,7 @@ def test_a_reversible_event_cuts_nothing(square: Square, tmp_path: Path) -> None
 own_words = st.text(st.sampled_from('añ👩 .!\n\t"\\'), max_size=12)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(own_words, min_size=2, max_size=4))
 def test_own_words_stay_whatever_stands_between_them(tmp_path_factory: pytest.TempPathFactory, own: list[str]) -> None:
     folder = tmp_path_factory.mktemp("quotes")

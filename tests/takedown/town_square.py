@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from townsquare.town.run import run as make_town
 from townsquare.traces import SHORTEST
 
 POSTS = 400
+STEPS = 5
 
 
 def build(root: Path) -> Square:
@@ -41,19 +43,20 @@ def build(root: Path) -> Square:
     curate(square, CurateConfig())
     make_shards(square, TokensConfig(vocabulary_size=512))
     build_index(square, IndexConfig())
-    a_run_that_saw_all(square, "first")
+    documents = corpus.read_documents(square)["uids"].to_pylist()
+    a_run_that_saw(square, "first", dict.fromkeys(sorted({uid for uids in documents for uid in uids}), 0))
     return square
 
 
-def a_run_that_saw_all(square: Square, name: str) -> None:
+def a_run_that_saw(square: Square, name: str, first_steps: Mapping[str, int]) -> None:
     """What training leaves behind for a takedown to read: the lineage, a checkpoint's name, and an export of it."""
-    uids = sorted({uid for row in corpus.read_documents(square)["uids"].to_pylist() for uid in row})
-    lineage = pa.table({"uid": uids, "first_step": pa.array([0] * len(uids), pa.int64())})
+    steps = pa.array(list(first_steps.values()), pa.int64())
+    lineage = pa.table({"uid": list(first_steps), "first_step": steps})
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, lineage.schema) as writer:
         writer.write_table(lineage)
     folder = square.runs / name
-    (folder / "checkpoints" / "step-00000005").mkdir(parents=True)
+    (folder / "checkpoints" / f"step-{STEPS:08}").mkdir(parents=True)
     write_atomically(folder / "lineage.arrow", sink.getvalue())
     write_json(folder / "setup.json", {"start_from": None})
     write_json(square.models / f"{name}-export" / "export.json", {"run": name})

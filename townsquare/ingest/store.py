@@ -49,6 +49,20 @@ def dataset(square: Square, name: str) -> LanceDataset:
     return lance.dataset(path(square, name))
 
 
+def read(square: Square, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+    """Rows of the newest version; `where` is an SQL condition on columns.
+
+    A takedown removes the files of older versions at once: who was reading one begins anew with what replaced it.
+    """
+    while True:
+        table = dataset(square, name)
+        try:
+            return table.to_table(columns=None if columns is None else list(columns), filter=where)
+        except (OSError, ValueError):  # Arrow's error for a file that is not there is a ValueError
+            if dataset(square, name).version == table.version:
+                raise
+
+
 def ensure(square: Square) -> None:
     """Make the tables that are missing, empty."""
     import lance

@@ -34,29 +34,26 @@ def posts_dataset(square: Square) -> LanceDataset:
 def read_posts(square: Square, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
     """Posts (records.POSTS, or some columns), sorted by uid; `where` is an SQL condition on columns."""
     wanted = None if columns is None else list(dict.fromkeys(["uid", *columns]))
-    table = posts_dataset(square).to_table(columns=wanted, filter=where).sort_by("uid")
+    table = store.read(square, "posts", wanted, where).sort_by("uid")
     return table if columns is None else table.select(list(columns))
 
 
 def read_events(square: Square) -> pa.Table:
     """All events (records.EVENTS), sorted by id."""
-    return store.dataset(square, "events").to_table().sort_by("event_id")
+    return store.read(square, "events").sort_by("event_id")
 
 
 def read_quarantine(square: Square) -> pa.Table:
     """All quarantined inputs (records.QUARANTINE), sorted by where they came from."""
-    return (
-        store.dataset(square, "quarantine")
-        .to_table()
-        .sort_by([("source_id", "ascending"), ("source_locator", "ascending")])
-    )
+    by_place = [("source_id", "ascending"), ("source_locator", "ascending")]
+    return store.read(square, "quarantine").sort_by(by_place)
 
 
 def read_consent(square: Square) -> Consent:
     """What every use of a post is held against: grants, exclusions, opt-outs and authors' declarations, as of now."""
     kinds = ", ".join(f"'{kind}'" for kind in opt_outs.KINDS)
-    events = store.dataset(square, "events").to_table(columns=list(opt_outs.READS), filter=f"kind IN ({kinds})")
-    declared = store.dataset(square, "posts").to_table(columns=list(declarations.READS), filter=declarations.SAID)
+    events = store.read(square, "events", opt_outs.READS, f"kind IN ({kinds})")
+    declared = store.read(square, "posts", declarations.READS, declarations.SAID)
     return gate.consent_of(square, events, declared)
 
 
