@@ -155,6 +155,19 @@ def as_input(receipt: Receipt) -> Input:
     return Input(f"{receipt.stage}-{receipt.name}" if receipt.name else receipt.stage, receipt.fingerprint)
 
 
+def sources_of(receipts: Sequence[Receipt], receipt: Receipt) -> list[Receipt]:
+    """The receipts that this one was made from, direct and indirect, as far as the square still has them."""
+    present = {as_input(found): found for found in receipts}
+    chain: list[Receipt] = []
+    waiting = list(receipt.inputs)
+    while waiting:
+        found = present.get(waiting.pop(0))
+        if found is not None and found not in chain:
+            chain.append(found)
+            waiting += found.inputs
+    return chain
+
+
 def load(path: Path) -> Receipt:
     """A receipt from its file. Raises StaleError when it cannot be read."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from townsquare.audit.saw import line_of
-from townsquare.receipts import Receipt, as_input
+from townsquare.receipts import Receipt, as_input, sources_of
 from townsquare.square import Square
 from townsquare.train.copies import saw
 
@@ -34,16 +34,3 @@ def register(square: Square, receipts: Sequence[Receipt], removed: frozenset[str
             }
         )
     return rows
-
-
-def sources_of(receipts: Sequence[Receipt], receipt: Receipt) -> list[Receipt]:
-    """The receipts that this one was made from, direct and indirect, as far as the square still has them."""
-    present = {as_input(found): found for found in receipts}
-    chain: list[Receipt] = []
-    waiting = list(receipt.inputs)
-    while waiting:
-        found = present.get(waiting.pop(0))
-        if found is not None and found not in chain:
-            chain.append(found)
-            waiting += found.inputs
-    return chain

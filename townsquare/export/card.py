@@ -84,27 +84,16 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _made_from(square: Square, receipt: Receipt) -> list[Receipt]:
-    """The receipts that this one was made from, direct and indirect, as far as the square still has them."""
-    present = {receipts.as_input(found): found for found in receipts.read_all(square)}
-    chain: list[Receipt] = []
-    waiting = list(receipt.inputs)
-    while waiting:
-        found = present.get(waiting.pop(0))
-        if found is not None and found not in chain:
-            chain.append(found)
-            waiting += found.inputs
-    return chain
-
-
 def _runs(square: Square, trained: Receipt) -> list[Receipt]:
     """The run and those it started from, first one first."""
-    return [r for r in reversed(_made_from(square, trained)) if r.stage == "train"] + [trained]
+    return [r for r in reversed(receipts.sources_of(receipts.read_all(square), trained)) if r.stage == "train"] + [
+        trained
+    ]
 
 
 def _data(square: Square, trained: Receipt) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
-    for receipt in _made_from(square, trained):
+    for receipt in receipts.sources_of(receipts.read_all(square), trained):
         if receipt.stage == "curate":
             rows += [(f"posts {key}", receipt.counts[key]) for key in ("seen", "kept") if key in receipt.counts]
             rows += [(f"dropped as {why}", n) for why, n in sorted(receipt.counts.get("dropped", {}).items())]

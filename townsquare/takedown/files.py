@@ -64,7 +64,7 @@ def _places(path: Path, texts: Texts) -> int:
         if start.startswith(b"SQLite format 3\0"):
             return _in_database(path, texts) or _in_bytes(path, texts)  # freed pages keep what was in them
     except (pa.ArrowInvalid, sqlite3.DatabaseError):
-        pass
+        pass  # it only begins like one: its bytes are searched
     return _in_bytes(path, texts)
 
 
