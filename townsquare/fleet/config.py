@@ -150,3 +150,52 @@ class StatementConfig:
     """First day (ISO date, UTC); without it, the first of this month."""
     ends: str | None = None
     """Last day, inclusive; without it, today."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GoodputConfig:
+    """A long run on many GPUs, and what interrupts it."""
+
+    gpus: int = 10_000
+    """GPUs that train."""
+    gpu: str = "H100 SXM"
+    """The GPU kind, a row of hardware.csv: how many stand in a node."""
+    days: float = 30.0
+    """How long."""
+    size: str = "70B"
+    """Parameters: a checkpoint holds 14 bytes of each (bf16 weights; float32 weights and two moments)."""
+    failures: str = "Llama 3"
+    """A fleet of failures.csv, whose kinds and rates of interruption are taken."""
+    failures_per_1000_gpu_days: float | None = None
+    """A rate of your own, in that fleet's mix of kinds."""
+    storage_gb_s: float = 57.5
+    """Rate at which a checkpoint is written while training stands still (BLOOM: 2.3 TB in 40 s)."""
+    interval_minutes: float | None = None
+    """Work between checkpoints; without it, the best by simulation."""
+    restart_minutes: float = 10.0
+    """From an interruption to the next step (MegaScale, arXiv 2402.15627: found within 10, caught up within 15)."""
+    repair_hours: float = 24.0
+    """Mean time until a failed node is back as a spare; an assumption, for nobody publishes it."""
+    spare_nodes: int | None = None
+    """Nodes that stand by; without it, as many as suffice 99.9 % of the time."""
+    recalls_per_30_days: float = 0.0
+    """How often the lender takes the GPUs back for a while."""
+    recall_hours: float = 24.0
+    """How long the lender keeps them."""
+    recall_notice_hours: float = 1.0
+    """Notice of a recall; long enough for a checkpoint, no work is lost."""
+    trials: int = 100
+    """Simulated runs."""
+    seed: int = 0
+    """Of the random numbers."""
+
+    def __post_init__(self) -> None:
+        above = ("gpus", "days", "storage_gb_s", "restart_minutes", "repair_hours", "trials", "interval_minutes")
+        for field in (*above, "failures_per_1000_gpu_days"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{field} cannot be {value}", remedy="Give a number above zero.")
+        for field in ("recalls_per_30_days", "recall_hours", "recall_notice_hours", "spare_nodes"):
+            if (getattr(self, field) or 0) < 0:
+                raise ConfigError(f"{field} cannot be {getattr(self, field)}", remedy="Give 0 or more.")
+        parameters_of(self.size)
