@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from townsquare.ledger import Entry
 
 FOR_THE_PAGE = ("outputs", "curve", "about", "details")  # parts of results that a terminal has no room for
+FEW = 4  # entries of a list that are shown
 MANY = 12  # reasons shown before the rest is summed up
 
 
@@ -41,6 +42,29 @@ def show_results(title: str, results: Mapping[str, Any], console: Console) -> No
         for label, text in _rows(name, value):
             table.add_row(label, text)
     console.print(table)
+
+
+def show_plan(found: Mapping[str, Any], console: Console) -> None:
+    """Print a fleet plan: the best one, the front it was chosen from, why it wins, what limits it, buy or rent."""
+    parts = {"asked": found["asked"], "in time": found["in_time"], **found["plan"], "why": found["why"]["wins"]}
+    if "saved_by_twice_the" in found["why"]:
+        saved = found["why"]["saved_by_twice_the"]
+        parts["limited by"] = ", ".join(f"{name} ({share:.1%} saved by twice of it)" for name, share in saved.items())
+    if found["together"]:
+        parts["all pools together"] = {k: v for k, v in found["together"].items() if k not in ("gpus", "layout")}
+    parts |= {"passed over": found["passed_over"], "buy or rent": found["buy_or_rent"], "assumed": found["assumed"]}
+    show_results("fleet plan", {key: value for key, value in parts.items() if value not in ({}, None)}, console)
+    table = Table(title="fastest to cheapest", title_justify="left", box=None, padding=(0, 2))
+    for heading, side in (("GPUs", "left"), ("days", "right"), ("GPU-hours", "right"), ("USD", "right")):
+        table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for row in found["front"]:
+        gpus = ", ".join(f"{count:,} {name}" for name, count in row["gpus"].items())
+        usd = "unknown" if row["usd"] is None else f"{row['usd']:,.0f}"
+        table.add_row(gpus, f"{row['days']:,.1f}", f"{row['gpu_hours']:,.0f}", usd)
+    console.print(table)
+    for row in found["why"].get("beside_it", ()):
+        longer = f"{row['longer']:+.1%}, {row['why']}" if "longer" in row else row["why"]
+        console.print(f"  {row['instead']} instead: {longer}", highlight=False)
 
 
 def show_grants(grants: Sequence[Grant], console: Console) -> None:
@@ -98,7 +122,8 @@ def _rows(name: str, value: Any) -> list[tuple[str, str]]:
         rows = [(f"{label} {key}", inner) for key, v in value.items() for _, inner in _rows(key, v)]
         return rows if len(rows) <= MANY else [*rows[:MANY], (label, f"and {len(rows) - MANY} more (--json)")]
     if isinstance(value, list):
-        return [(label, f"{len(value)} entries (--json)")]
+        short = len(value) <= FEW and not any(isinstance(one, (dict, list)) for one in value)
+        return [(label, "; ".join(map(_text, value)) if short else f"{len(value)} entries (--json)")]
     return [(label, _text(value))]
 
 

@@ -199,3 +199,78 @@ class GoodputConfig:
             if (getattr(self, field) or 0) < 0:
                 raise ConfigError(f"{field} cannot be {getattr(self, field)}", remedy="Give 0 or more.")
         parameters_of(self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """What is to be trained, by when, and which GPUs may be had."""
+
+    gpu: tuple[str, ...] = ()
+    """A GPU kind that may be had, a row of hardware.csv; repeat for more. Without any: those that --pool names, or
+    A100, H100, H100 NVL, H200 and B200."""
+    gpus: int | None = None
+    """How many there are of each kind; without it, as many as the time asks for."""
+    pool: tuple[str, ...] = ()
+    """GPUs of one lender, as "H100 NVL=2000" or with a price, "H100 NVL=2000@1.90"; repeat for more: they are tried
+    alone and together."""
+    leases: bool = False
+    """The leases of this square, with their prices, windows, ends and budgets."""
+    size: str | None = None
+    """The dial: a budget of parameters such as 70B. Without it and --model, the largest model that the time allows."""
+    model: Path | None = None
+    """A Hugging Face config.json, or the folder that holds it, instead of --size."""
+    tokens: str | None = None
+    """Tokens to train on, such as 15T, instead of 20 a parameter."""
+    sequence_length: int | None = None
+    """Tokens a row, with --model."""
+    starts: str | None = None
+    """First day (ISO date, UTC); without it, today."""
+    by: str | None = None
+    """Last day (ISO date, UTC)."""
+    days: float | None = None
+    """How long they are to be had, instead of --by."""
+    goal: Literal["time", "cost"] | None = None
+    """What is least, of the plans that are done in time; without it, the cost, or the time where there is no end."""
+    number_type: Literal["bf16", "fp8"] = "bf16"
+    """Number type of the layers' matrix products."""
+    software: Literal["flash", "fused"] = "flash"
+    """flash: PyTorch with flash attention, as ours. fused: a vendor's fused blocks (Megatron-Core, NeMo)."""
+    calibrate: str | None = None
+    """A run of your own: its name in this square, or a CSV of measured runs as `fleet validate` reads it."""
+    failures: str = "Llama 3"
+    """A fleet of failures.csv, whose rates of interruption are taken."""
+    storage_gb_s: float = 57.5
+    """Rate at which checkpoints are written (BLOOM: 2.3 TB in 40 s)."""
+    between_pools_gb_s: float = 50.0
+    """All that two lenders' sites exchange, each way (one link of 400 Gb/s; an assumption)."""
+    usd_per_kwh: float = 0.08
+    """Price of power, for buying (EIA: industry in the USA, 2024, 8.1 cents)."""
+    resale_share: float = 0.7
+    """Of the purchase price, when sold (H100 SXM: 33,700 USD new with its server in 2023, 22,000 to 25,000 used in
+    2026)."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.model is not None:
+            raise ConfigError("a plan has one model", remedy="Give --size or --model, not both.")
+        if self.by is not None and self.days is not None:
+            raise ConfigError("a plan has one end", remedy="Give --by or --days, not both.")
+        if self.pool and (self.gpu or self.gpus):
+            raise ConfigError("--pool says how many there are of which kind", remedy="Leave --gpu and --gpus out.")
+        for field in ("gpus", "days", "sequence_length", "storage_gb_s", "between_pools_gb_s", "usd_per_kwh"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{field} cannot be {value}", remedy="Give a number above zero.")
+        if not 0 <= self.resale_share <= 1:
+            raise ConfigError(f"resale_share cannot be {self.resale_share}", remedy="Give a share from 0 to 1.")
+        for size in (self.size, self.tokens):
+            if size is not None:
+                parameters_of(size)
+        fixed = self.size is not None or self.model is not None
+        if self.tokens is not None and not fixed:
+            raise ConfigError("tokens without a model", remedy="Give --size or --model with --tokens.")
+        bounded = self.gpus is not None or self.pool or self.leases
+        if not (self.by or self.days) and not (fixed and bounded):
+            raise ConfigError(
+                "a plan needs an end in time",
+                remedy="Give --by or --days; or --size (or --model) with --gpus, --pool or --leases.",
+            )

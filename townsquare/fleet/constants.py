@@ -16,6 +16,8 @@ TABLE = Path(__file__).with_name("constants.csv")
 RESIDUALS = (0.88, 1.21)
 """Measured over estimated step time: the 10th and the 90th percentile over published runs, groups left out in turn."""
 
+IN_ONE_BOX = 8  # GPUs; more are joined in a rack
+
 Key = tuple[str, str]
 
 
@@ -56,15 +58,19 @@ class Shares:
 
 def keys(gpu: Gpu, layout: Layout) -> dict[str, Key]:
     """For each field of Shares the (name, scope) of its row; scope "" where no run told this case apart."""
-    software = "fused" if layout.kernels == "overlapped" else layout.kernels
+    return _keys(gpu.architecture, gpu.gpus_per_node > IN_ONE_BOX, layout.kernels, layout.number_type)
+
+
+def _keys(architecture: str, rack: bool, kernels: str, number_type: str) -> dict[str, Key]:
+    software = "fused" if kernels == "overlapped" else kernels
     scopes = {
-        "matmul_share": f"{gpu.architecture} {software}",
-        "attention_share": f"{gpu.architecture} {software}",
-        "narrow_share": layout.number_type,
+        "matmul_share": f"{architecture} {software}",
+        "attention_share": f"{architecture} {software}",
+        "narrow_share": number_type,
         "memory_share": software,
         "tensor_exposed": software,
         "exchange_exposed": software,
-        "expert_exposed": layout.kernels if gpu.gpus_per_node > 8 else software,
+        "expert_exposed": kernels if rack else software,
     }
     table = constants()
     found = {field.name: (field.name, scopes.get(field.name, "")) for field in dataclasses.fields(Shares)}
@@ -73,8 +79,15 @@ def keys(gpu: Gpu, layout: Layout) -> dict[str, Key]:
 
 def shares(gpu: Gpu, layout: Layout, values: Mapping[Key, float] | None = None) -> Shares:
     """Look the constants up; `values` instead of constants.csv's."""
-    table = values or {key: row.value for key, row in constants().items()}
-    return Shares(**{name: table[key] for name, key in keys(gpu, layout).items()})
+    if values is None:
+        return _standard(gpu.architecture, gpu.gpus_per_node > IN_ONE_BOX, layout.kernels, layout.number_type)
+    return Shares(**{name: values[key] for name, key in keys(gpu, layout).items()})
+
+
+@functools.cache
+def _standard(architecture: str, rack: bool, kernels: str, number_type: str) -> Shares:
+    table = constants()
+    return Shares(**{name: table[key].value for name, key in _keys(architecture, rack, kernels, number_type).items()})
 
 
 @functools.cache

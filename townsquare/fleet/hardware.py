@@ -36,6 +36,9 @@ class Gpu:
     """Rated power of the board."""
     price_usd_per_gpu_hour: float | None
     price_source: str
+    purchase_usd: float | None
+    """Of one, new."""
+    purchase_source: str
     source: str
     as_of: str
 
@@ -103,6 +106,8 @@ def _gpu(row: dict[str, str]) -> Gpu:
         power_watts=number("power_watts"),
         price_usd_per_gpu_hour=number("price_usd_per_gpu_hour"),
         price_source=row["price_source"],
+        purchase_usd=number("purchase_usd"),
+        purchase_source=row["purchase_source"],
         source=row["source"],
         as_of=row["as_of"],
     )

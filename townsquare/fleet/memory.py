@@ -31,7 +31,7 @@ class Memory:
 
     @property
     def total_gb(self) -> float:
-        return sum(dataclasses.astuple(self))
+        return float(sum(vars(self).values()))
 
     def largest(self) -> str:
         """Name of the largest part."""

@@ -12,14 +12,13 @@ from townsquare.fleet.config import EstimateConfig
 from townsquare.fleet.estimate import Job
 from townsquare.fleet.hardware import Gpu, gpu
 from townsquare.fleet.layout import Layout
-from townsquare.fleet.search import by_dial, fastest, largest
-from townsquare.fleet.shape import from_model, read_huggingface
+from townsquare.fleet.search import by_dial, by_file, fastest, largest
+from townsquare.fleet.shape import from_model
 from townsquare.model.config import ModelConfig
 from townsquare.receipts import Receipt
 from townsquare.square import Square
 
 VOCABULARY_SIZE = 65_536  # for a square without a vocabulary
-SEQUENCE_LENGTH = 2048
 ASSUMED = "no interruptions; the range holds four of five published runs whose group the constants had not seen"
 
 
@@ -55,7 +54,7 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
         )
     else:
         if config.model is not None:
-            job, name = _job_of_file(config, tokens), str(config.model)
+            job, name = by_file(config.model, tokens, config.sequence_length), str(config.model)
         else:
             job, name = by_dial(config.size or "", vocabulary_size, tokens)[0], str(config.size)
         found = fastest(job, kind, config.gpus, like)
@@ -67,15 +66,6 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
             f": a step holds only {found.job.sequences_per_step:,} sequences of {found.job.sequence_length:,} tokens"
         )
     return {"asked": asked, "gpus": remark, "assumed": ASSUMED, **found.to_json(config.price_usd_per_gpu_hour)}
-
-
-def _job_of_file(config: EstimateConfig, tokens: float | None) -> Job:
-    """A job for a shape from elsewhere, in batches of the dial's size."""
-    assert config.model is not None
-    shape = read_huggingface(config.model)
-    tokens = tokens or 20.0 * shape.active_parameters
-    length = config.sequence_length or SEQUENCE_LENGTH
-    return Job(shape, tokens, length, max(round(0.58 * tokens**0.571 / length), 16))
 
 
 def _own_run(square: Square, own: Receipt, config: EstimateConfig, kind: Gpu) -> dict[str, Any]:

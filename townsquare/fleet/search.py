@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from townsquare.dial import Dial, dial
 from townsquare.errors import ConfigError
@@ -11,11 +12,13 @@ from townsquare.fleet.estimate import Estimate, Job, estimate
 from townsquare.fleet.hardware import Gpu
 from townsquare.fleet.layout import Layout, Recompute, Sharding
 from townsquare.fleet.memory import Memory, fits, memory
-from townsquare.fleet.shape import Shape, from_model
+from townsquare.fleet.shape import Shape, from_model, read_huggingface
 
 PLAIN = Layout()
 LONG_SEQUENCE = 16_384  # from here on sequences may be split over GPUs
 RECOMPUTES: tuple[Recompute, ...] = ("none", "full")  # a flash kernel keeps no scores that could be made anew
+SEQUENCE_LENGTH = 2048  # of a shape from elsewhere
+MOST_CHUNKS = 8  # of layers a stage
 PLENTY = 10**18  # tokens: more than any job, so that the dial's 20 a parameter decides
 
 
@@ -31,12 +34,16 @@ def fastest(job: Job, gpu: Gpu, gpus: int, like: Layout = PLAIN) -> Estimate:
         )
     best: Estimate | None = None
     nearest: tuple[Layout, Memory] | None = None
+    fitted: Layout | None = None
     for layout in layouts(job, gpu, gpus, like):
+        if layout.recompute == "full" and fitted == dataclasses.replace(layout, recompute="none"):
+            continue  # nothing need be made anew, which is faster
         need = memory(job.shape, layout, job.sequence_length, job.sequences_per_step)
         if not fits(need, gpu):
             if nearest is None or need.total_gb < nearest[1].total_gb:
                 nearest = layout, need
             continue
+        fitted = layout
         found = estimate(job, layout, gpu)
         if best is None or (found.step_seconds, layout.gpus) < (best.step_seconds, best.layout.gpus):
             best = found
@@ -73,12 +80,12 @@ def layouts(job: Job, gpu: Gpu, gpus: int, like: Layout) -> Iterator[Layout]:
 
 def _variants(shape: Shape, layout: Layout) -> Iterator[Layout]:
     chunks = -(-shape.layers // layout.pipeline)
-    interleaves = {1, *(n for n in (2, 4, 8) if chunks % n == 0)} if layout.pipeline > 1 else {1}
+    interleaves = [n for n in range(1, MOST_CHUNKS + 1) if chunks % n == 0] if layout.pipeline > 1 else [1]
     shardings: tuple[Sharding, ...] = (
         ("optimizer", "full") if layout.pipeline == 1 and layout.data > 1 else ("optimizer",)
     )
     for expert in _experts(shape, layout):
-        for interleave in sorted(interleaves):
+        for interleave in interleaves:
             for sharding in shardings:
                 for recompute in RECOMPUTES:
                     yield dataclasses.replace(
@@ -108,6 +115,14 @@ def by_dial(size: str, vocabulary_size: int, tokens: float | None = None) -> tup
     return job_of(settings, tokens), settings
 
 
+def by_file(path: Path, tokens: float | None = None, sequence_length: int | None = None) -> Job:
+    """A job for a shape from elsewhere, a Hugging Face config.json, in batches of the dial's size."""
+    shape = read_huggingface(path)
+    tokens = tokens or 20.0 * shape.active_parameters
+    length = sequence_length or SEQUENCE_LENGTH
+    return Job(shape, tokens, length, max(round(0.58 * tokens**0.571 / length), 16))
+
+
 def job_of(settings: Dial, tokens: float | None = None) -> Job:
     """The job that a dial's settings describe."""
     return Job(
@@ -118,9 +133,12 @@ def job_of(settings: Dial, tokens: float | None = None) -> Job:
     )
 
 
-def largest(gpu: Gpu, gpus: int, days: float, vocabulary_size: int, like: Layout = PLAIN) -> Estimate:
+def largest(
+    gpu: Gpu, gpus: int, days: float | Callable[[Job], float], vocabulary_size: int, like: Layout = PLAIN
+) -> Estimate:
     """The largest model that the dial's rules train within `days`, found by halving the interval of sizes.
 
+    `days` may depend on the job, such as by how often a long one is interrupted.
     Raises ConfigError when not even the smallest does.
     """
     low, high, best = 5.6, 11.7, None  # powers of ten: from 400K to 500B, what the dial builds
@@ -132,12 +150,12 @@ def largest(gpu: Gpu, gpus: int, days: float, vocabulary_size: int, like: Layout
         except ConfigError:
             high = middle
             continue
-        if found.days <= days:
+        if found.days <= (days(job) if callable(days) else days):
             low, best = middle, found
         else:
             high = middle
     if best is None:
         raise ConfigError(
-            f"{gpus:,} {gpu.name} train no model in {days:g} days by the dial's rules", remedy="Give more days or GPUs."
+            f"{gpus:,} {gpu.name} train no model in that time by the dial's rules", remedy="Give more days or GPUs."
         )
     return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Shape:
         """Parameters of one feed-forward block of that width."""
         return (3 if self.gated else 2) * self.hidden * width
 
-    @property
+    @functools.cached_property
     def routed_parameters(self) -> int:
         """All routed experts of all layers."""
         return self.expert_layers * self.experts * self.block(self.expert_width)
@@ -68,12 +69,12 @@ class Shape:
     def embedding_parameters(self) -> int:
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
-    @property
+    @functools.cached_property
     def parameters(self) -> int:
         """Everything that is trained."""
         return self.routed_parameters + self._outside_experts + self.embedding_parameters
 
-    @property
+    @functools.cached_property
     def active_parameters(self) -> int:
         """Those that one token passes, embeddings included."""
         routed = self.expert_layers * self.experts_per_token * self.block(self.expert_width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -105,18 +105,22 @@ def expected_share(conditions: Conditions, interval: float) -> float:
 
 
 def enough_spares(conditions: Conditions) -> int:
-    """Spare nodes that suffice for 99.9 % of the time: nodes out of service are Poisson, whatever a repair takes."""
+    """Spare nodes that suffice for 99.9 % of the time."""
+    return next(n for n, share in enumerate(spares_suffice(conditions)) if share >= ENOUGH_SPARES)
+
+
+def spares_suffice(conditions: Conditions) -> Iterator[float]:
+    """Share of the time in which no more than 0, 1, 2, ... nodes are out of service; it ends at 1.
+
+    Their number is Poisson, whatever the distribution of repairs; by logarithms, for exp(-mean) underflows.
+    """
     rate = sum(kind.per_gpu_day for kind in conditions.kinds if kind.stops == "node") * conditions.gpus / DAY
     mean = rate * conditions.repair_seconds
-    if mean > 700:  # exp underflows; the Poisson is a normal distribution by then
-        return math.ceil(mean + 3.09 * math.sqrt(mean))
-    probability = cumulated = math.exp(-mean)
-    count = 0
-    while cumulated < ENOUGH_SPARES:
+    cumulated, count = 0.0, 0
+    while cumulated < 1 - 1e-9:
+        cumulated += math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) if mean else 1.0
+        yield cumulated
         count += 1
-        probability *= mean / count
-        cumulated += probability
-    return count
 
 
 def draw(conditions: Conditions, rng: np.random.Generator) -> Events:
