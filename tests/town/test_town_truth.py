@@ -98,7 +98,7 @@ def test_questions_are_many_held_out_and_answered_by_their_evidence(town: Any) -
             assert town.rows[uid]["visibility"] == "public"
             assert facts[q.fact_id]["subject"].lower() in text
             assert any(answer.lower() in text for answer in q.answers)
-            assert f"x:{town.rows[uid]['author_id']}" in q.authors
+            assert f"{town.rows[uid]['network']}:{town.rows[uid]['author_id']}" in q.authors
 
 
 def test_nobody_else_tells_what_one_author_tells(town: Any) -> None:
