@@ -92,8 +92,9 @@ class Person:
     """Someone who posts: account, standing, habits, and how they write."""
 
     __slots__ = (
-        "circle", "created_ms", "emoji", "end", "first", "friends", "handle", "home", "id", "index", "kind", "last",
-        "lower", "night_owl_ms", "protected_ms", "slang", "standing", "tags", "topics", "trade", "typos",
+        "account", "circle", "created_ms", "emoji", "end", "first", "friends", "handle", "home", "id", "index", "kind",
+        "last", "lower", "network", "night_owl_ms", "protected_ms", "slang", "standing", "tags", "topics", "trade",
+        "typos",
     )  # fmt: skip
 
     def __init__(self, index: int, names: Names, random: Random, kind: str = "person") -> None:
@@ -102,7 +103,7 @@ class Person:
         self.first, self.last = names.person()
         self.handle = names.handle(self.first, self.last)
         self.created_ms = START_MS - int((random.random() * 3000 + 30) * DAY_MS)
-        self.home = "x_api_v2"
+        self.live_on("x_api_v2")
         self.standing = "good"
         self.circle = False
         self.protected_ms: tuple[int, int] | None = None
@@ -121,14 +122,10 @@ class Person:
     def name(self) -> str:
         return f"{self.first} {self.last}"
 
-    @property
-    def network(self) -> str:
-        return NETWORK_OF[self.home]
-
-    @property
-    def account(self) -> str:
-        """The author's id in the network."""
-        return account(self.network, self.id, self.handle)
+    def live_on(self, home: str) -> None:
+        """Be where posts come from in this way: a network, and an author's id (`account`) there."""
+        self.home, self.network = home, NETWORK_OF[home]
+        self.account = account(self.network, self.id, self.handle)
 
     @property
     def key(self) -> str:
@@ -207,7 +204,8 @@ class World:
             person.standing = standings.get(person.index % 97, "good")
         for k in range(min(MOST_DONORS, max(3, posts // 2000))):
             donor = self.people[4 * k + 2]
-            donor.home, donor.circle = "x_archive", k % 3 == 0
+            donor.circle = k % 3 == 0
+            donor.live_on("x_archive")
             if k == 1:
                 donor.protected_ms = (START_MS + 150 * DAY_MS, START_MS + 180 * DAY_MS)
 
@@ -215,7 +213,7 @@ class World:
         """One of twelve is on Bluesky, one on Mastodon, one was heard in an old stream of X."""
         for person in self.people:
             if person.standing == "good" and person.home == "x_api_v2":
-                person.home = HOMES.get(person.index % 12, person.home)
+                person.live_on(HOMES.get(person.index % 12, person.home))
                 person.standing = ELSEWHERE.get((person.home, person.index // 12 % 8), "good")
 
     def _add_thing(self, kind: str) -> None:
