@@ -13,6 +13,8 @@ from townsquare.town.world import Person
 SHORTEST_COPIED = 30
 OF_THE_TEXT = frozenset({"toxic", "injection", "mistaken", "low_information"})
 """Defects that a copy of the text has too."""
+REPEATS = ("x_api_v2", "x_archive")
+"""Where a repost's text comes with it."""
 CUT_AT = 120
 """Characters of a repost's text before the network cuts it."""
 
@@ -132,11 +134,11 @@ class Noise:
         text = whole[:CUT_AT].rstrip() + "…" if cut else whole
         original.reposts += 1
         truth: dict[str, Any] = {
-            "fact": None if cut else original.fact,
+            "fact": original.fact if person.home in REPEATS and not cut else None,
             "version": original.version,
             "lang": original.lang,
         }
-        defects = ("repost", "truncated") if cut else ("repost",)
+        defects = ("repost", "truncated") if cut and person.home in REPEATS else ("repost",)
         return [Post(person, text, "repost", defects=defects, repost=original, quality=0.0, **truth)]
 
     def quote(self, now: float, recent: Sequence[Post]) -> Thread:
@@ -162,12 +164,10 @@ class Noise:
             text = links[0]
         else:
             text = self.pick(self.low["words"])
-        post = Post(self.talker.someone(), text, "low_information", defects=("low_information",), quality=0.2)
-        post.links = links
-        parent = self._copied(recent)
-        if parent is not None and draw < 0.35:
-            post.parent = parent
-        return [post]
+        parent = self._copied(recent) if draw < 0.35 else None
+        person = self.talker.someone(parent.person.network if parent else None)
+        defects = ("low_information",)
+        return [Post(person, text, "low_information", defects=defects, parent=parent, links=links, quality=0.2)]
 
     def injection(self, now: float, recent: Sequence[Post]) -> Thread:
         fact, link, slots = self.pick(self.talker.world.stated), self.link("visit"), self.talker.slots()
@@ -184,9 +184,8 @@ class Noise:
         parent = self._copied(recent) if self.random() < 0.6 else None
         slots["to"] = parent.person.first if parent else slots["friend"]
         text = self.talker.say(self.banks["toxic"], slots)
-        post = self.talker.post(self.talker.someone(), text, "toxic", "bad", defects=("toxic",), quality=0.1)
-        post.parent = parent
-        return [post]
+        person = self.talker.someone(parent.person.network if parent else None)
+        return [self.talker.post(person, text, "toxic", "bad", defects=("toxic",), parent=parent, quality=0.1)]
 
     def foreign(self, now: float, recent: Sequence[Post]) -> Thread:
         lang = self.pick(("de", "de", "fr", "fr", "es", "es", "it", "pt", "nl"))
@@ -267,5 +266,6 @@ def _may_spread(post: Post) -> bool:
         and person.home != "x_archive"
         and (post.fact is None or post.fact.owner is None)
         and not post.history
+        and not post.private
         and not post.secrets
     )

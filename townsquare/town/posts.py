@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from townsquare.town.networks import post_uid
 from townsquare.town.world import Fact, Person
 
 
@@ -37,11 +38,20 @@ class Post:
     deleted_ms: int = 0
     deleted_early: bool = False
     history: tuple[int, ...] = ()
+    private: bool = False
     state: str = "live"
 
     @property
     def uid(self) -> str:
-        return f"x:{self.id}"
+        return post_uid(self.person.network, self.person.account, self.id, repost=self.repost is not None)
+
+    @property
+    def parent_uid(self) -> str | None:
+        """What it answers, whether anyone has that or not: of a lost post the author is taken to be the same."""
+        if self.parent is not None:
+            return self.parent.uid
+        lost = self.missing_parent
+        return post_uid(self.person.network, self.person.account, lost, repost=False) if lost else None
 
     @property
     def root(self) -> int:

@@ -43,7 +43,7 @@ class Evidence:
 
     def post(self, post: Post) -> None:
         fact = post.fact
-        if fact is None or fact.number not in self._watched or post.version != len(fact.versions) - 1:
+        if fact is None or post.private or fact.number not in self._watched or post.version != len(fact.versions) - 1:
             return
         if post.state == "live" and post.person.standing in ("good", "protected_for_a_while"):
             self.stated[fact.number].append((post.uid, post.person.key))

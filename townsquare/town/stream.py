@@ -8,17 +8,20 @@ from collections import deque
 from collections.abc import Iterator
 from random import Random
 
+from townsquare.town.networks import SNOWFLAKE_EPOCH_MS
 from townsquare.town.noise import Noise
 from townsquare.town.posts import Post
 from townsquare.town.threads import Talk, Talker, Thread
 from townsquare.town.world import CIRCLE_END_MS, DAY_MS, DAYS, START_MS, World
 
-SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 RECENT = 400
 """Posts of the last hours that can be copied, quoted and reposted."""
 NOISE_SHARE = 0.4
 DELETED_SHARE = 0.02
 EDITED_SHARE = 0.015
+PRIVATE_SHARE = 0.06
+"""Of Mastodon's posts, those for followers only."""
+LONGEST_ON_BLUESKY = 300
 HOUR_WEIGHTS = (2, 1, 1, 1, 1, 2, 6, 10, 11, 9, 8, 8, 10, 9, 7, 7, 8, 10, 12, 13, 13, 11, 8, 4)
 CIRCLE_SHARE = 0.4
 """Of the posts that may have been for a Circle, those that were."""
@@ -63,6 +66,8 @@ class Stream:
     def _thread(self, now: float, day_ms: int) -> Thread:
         noisy = self.random() < NOISE_SHARE
         thread = self.noise.thread(now, self.recent) if noisy else self.talker.thread(now)
+        if any(post.person.home == "bluesky" and len(post.text) > LONGEST_ON_BLUESKY for post in thread):
+            return []  # nobody could have posted it there
         ms = day_ms
         if thread:
             ms += (self._time_of_day() + thread[0].person.night_owl_ms) % DAY_MS
@@ -113,7 +118,9 @@ class Stream:
             post.deleted_ms = post.ms + DAY_MS + int(self.random() * 30 * DAY_MS)
             post.deleted_early = self.random() < 0.5
             post.defects = (*post.defects, "deleted")
-        if person.standing == "good" and person.home == "x_api_v2":
+        if person.home == "mastodon" and self.random() < PRIVATE_SHARE:
+            post.private, post.defects = True, (*post.defects, "protected")
+        if person.standing == "good" and person.home != "x_archive":
             gone = post.deleted_ms or (post.repost is not None and post.repost.state == "deleted")
             post.state = "deleted" if gone else "live"
             return
@@ -135,7 +142,7 @@ class Stream:
                 if self.random() < CIRCLE_SHARE:
                     post.defects = (*post.defects, "circle")
         if state in ("live", "suppressed"):
-            orphaned = post.repost is not None and post.repost.state == "deleted" and person.home == "x_api_v2"
+            orphaned = post.repost is not None and post.repost.state == "deleted" and person.home != "x_archive"
             state = "deleted" if post.deleted_ms or orphaned else state
         post.state = state
 
@@ -155,6 +162,7 @@ LABELS = {
     "opted_out_train": ("opted_out", "live"),
     "suspended": ("suspended", "suppressed"),
     "left": ("author_deleted", "suppressed"),
+    "gone": ("author_deleted", "deleted"),
     "protects_later": ("protected", "suppressed"),
     "protected_for_a_while": (None, "live"),
 }

@@ -77,14 +77,15 @@ class Talker:
     def say(self, options: Bank, slots: Slots) -> str:
         return options[int(self.random() * len(options))] % slots
 
-    def someone(self) -> Person:
-        """A person, the active ones far more often."""
-        people = self.world.people
+    def someone(self, network: str | None = None) -> Person:
+        """A person, of a network or of any, the active ones far more often."""
+        people = self.world.by_network[network] if network else self.world.people
         return people[int(self.random() ** 1.7 * len(people))]
 
     def other(self, person: Person) -> Person:
         """Somebody else, mostly a friend."""
-        found = self.world.people[self.pick(person.friends)] if self.random() < 0.6 else self.someone()
+        friend = self.random() < 0.6
+        found = self.world.people[self.pick(person.friends)] if friend else self.someone(person.network)
         return found if found is not person else self.world.people[person.friends[0]]
 
     def slots(self, words: dict[str, Any] | None = None) -> Slots:
@@ -165,7 +166,7 @@ class Talker:
         version = fact.version(now)
         if version < 0:
             fact, version = self.fact(now)
-        asker = self.someone()
+        asker = self.someone(fact.owner.network if fact.owner else None)
         if asker is fact.owner:
             asker = self.other(asker)
         slots = self.slots()

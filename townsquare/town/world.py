@@ -7,6 +7,7 @@ from random import Random
 
 from townsquare.town import values
 from townsquare.town.names import Names
+from townsquare.town.networks import NETWORK_OF, account
 
 DAY_MS = 86_400_000
 START_MS = 1_696_118_400_000  # 2023-10-01 UTC: two months of Circle posts, then none
@@ -19,6 +20,15 @@ FIRST_AUTHOR_ID = 1_600_000_000
 NEVER = 1.0
 
 Forms = tuple[str, ...]
+
+HOMES = {3: "x_stream", 7: "bluesky", 11: "mastodon"}
+ELSEWHERE = {
+    ("bluesky", 5): "left",
+    ("bluesky", 3): "opted_out_train",
+    ("mastodon", 5): "gone",
+    ("mastodon", 3): "opted_out_train",
+}
+"""Of every eight people of such a home, who is out and how."""
 
 SHOPS = {
     "Bakery": ("a rye loaf", "a cinnamon bun", "a seeded roll", "a plum slice"),
@@ -82,8 +92,9 @@ class Person:
     """Someone who posts: account, standing, habits, and how they write."""
 
     __slots__ = (
-        "circle", "created_ms", "emoji", "end", "first", "friends", "handle", "home", "id", "index", "kind", "last",
-        "lower", "night_owl_ms", "protected_ms", "slang", "standing", "tags", "topics", "trade", "typos",
+        "account", "circle", "created_ms", "emoji", "end", "first", "friends", "handle", "home", "id", "index", "kind",
+        "last", "lower", "network", "night_owl_ms", "protected_ms", "slang", "standing", "tags", "topics", "trade",
+        "typos",
     )  # fmt: skip
 
     def __init__(self, index: int, names: Names, random: Random, kind: str = "person") -> None:
@@ -92,7 +103,7 @@ class Person:
         self.first, self.last = names.person()
         self.handle = names.handle(self.first, self.last)
         self.created_ms = START_MS - int((random.random() * 3000 + 30) * DAY_MS)
-        self.home = "x_api_v2"
+        self.live_on("x_api_v2")
         self.standing = "good"
         self.circle = False
         self.protected_ms: tuple[int, int] | None = None
@@ -111,9 +122,14 @@ class Person:
     def name(self) -> str:
         return f"{self.first} {self.last}"
 
+    def live_on(self, home: str) -> None:
+        """Be where posts come from in this way: a network, and an author's id (`account`) there."""
+        self.home, self.network = home, NETWORK_OF[home]
+        self.account = account(self.network, self.id, self.handle)
+
     @property
     def key(self) -> str:
-        return f"x:{self.id}"
+        return f"{self.network}:{self.account}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,8 +166,12 @@ class World:
         self.town = self.names.thing("%s")
         count = min(MOST_PEOPLE, max(40, posts // 25))
         self.people = [Person(i, self.names, random) for i in range(count)]
-        self._befriend()
         self._give_standings(posts)
+        self._give_homes()
+        self.by_network: dict[str, list[Person]] = {}
+        for person in self.people:
+            self.by_network.setdefault(person.network, []).append(person)
+        self._befriend()
         self.spammers = [Person(count + i, self.names, random, "spammer") for i in range(max(16, posts // 400))]
         self.bots = [Person(count + 10**6 + i, self.names, random, "bot") for i in range(2 + posts // 20_000)]
         facts = min(MOST_FACTS, max(160, posts // 40))
@@ -167,10 +187,14 @@ class World:
         self.changing = [fact for fact in self.stated if len(fact.versions) > 1]
 
     def _befriend(self) -> None:
-        random, count = self.random, len(self.people)
-        for person in self.people:
-            near = [(person.index + step) % count for step in (1, 2, 3, -1, -2)]
-            person.friends = tuple(near + [int(random.random() ** 1.7 * count) for _ in range(4)])
+        """Friends are of the same network, where alone they can meet."""
+        random = self.random
+        for there in self.by_network.values():
+            count = len(there)
+            for place, person in enumerate(there):
+                near = [(place + step) % count for step in (1, 2, 3, -1, -2)]
+                far = [int(random.random() ** 1.7 * count) for _ in range(4)]
+                person.friends = tuple(there[spot].index for spot in (*near, *far))
 
     def _give_standings(self, posts: int) -> None:
         """Some authors are out in one way or another; some donate their own archives instead of being collected."""
@@ -180,9 +204,17 @@ class World:
             person.standing = standings.get(person.index % 97, "good")
         for k in range(min(MOST_DONORS, max(3, posts // 2000))):
             donor = self.people[4 * k + 2]
-            donor.home, donor.circle = "x_archive", k % 3 == 0
+            donor.circle = k % 3 == 0
+            donor.live_on("x_archive")
             if k == 1:
                 donor.protected_ms = (START_MS + 150 * DAY_MS, START_MS + 180 * DAY_MS)
+
+    def _give_homes(self) -> None:
+        """One of twelve is on Bluesky, one on Mastodon, one was heard in an old stream of X."""
+        for person in self.people:
+            if person.standing == "good" and person.home == "x_api_v2":
+                person.live_on(HOMES.get(person.index % 12, person.home))
+                person.standing = ELSEWHERE.get((person.home, person.index // 12 % 8), "good")
 
     def _add_thing(self, kind: str) -> None:
         random = self.random

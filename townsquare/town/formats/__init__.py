@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import heapq
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -34,9 +36,25 @@ class Writer(Protocol):
 
 def writers(folder: Path, world: World) -> list[Writer]:
     """One writer of each format. File names begin with the place in which they are to be ingested."""
-    from townsquare.town.formats import opt_out, x_api_v2, x_archive, x_compliance
+    from townsquare.town.formats import bluesky, mastodon, opt_out, x_api_v2, x_archive, x_compliance, x_stream
 
-    return [module.Writer(folder, world) for module in (x_compliance, x_api_v2, x_archive, opt_out)]
+    modules = (x_compliance, x_api_v2, x_stream, bluesky, mastodon, x_archive, opt_out)
+    return [module.Writer(folder, world) for module in modules]
+
+
+class Later:
+    """Lines that a stream has at a later time than now."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, str]] = []
+
+    def add(self, ms: int, line: str) -> None:
+        heapq.heappush(self._waiting, (ms, line))
+
+    def until(self, ms: float) -> Iterator[str]:
+        """Those whose time has come, in its order."""
+        while self._waiting and self._waiting[0][0] <= ms:
+            yield heapq.heappop(self._waiting)[1]
 
 
 def iso(ms: int) -> str:

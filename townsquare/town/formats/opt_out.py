@@ -19,7 +19,7 @@ class Writer:
         self._expected = Expected(NAME, "opt_out", quarantined={"no_id": 1})
         rows = ["network,author_id,post_id,kind,reason,requested_at,requester_ref,scope"]
         for person in world.people:
-            if person.standing in SCOPES:
+            if person.standing in SCOPES and person.network == "x":
                 when = iso(START_MS + (100 + person.index % 50) * DAY_MS)
                 rows.append(
                     f"x,{person.id},,opt_out,asked by letter,{when},ref-{person.index},{SCOPES[person.standing]}"

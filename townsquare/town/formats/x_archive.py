@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import zipfile
 from io import TextIOWrapper
 from json.encoder import encode_basestring as quoted
 from pathlib import Path
 
-from townsquare.town.formats import Expected, escaped, iso, short_link
+from townsquare.town.formats import Expected, escaped, iso
+from townsquare.town.formats.x_v11 import ctime, words
 from townsquare.town.posts import Post
 from townsquare.town.world import START_MS, Person, World
 
@@ -77,7 +77,7 @@ class Writer:
             )
 
     def _tweet(self, post: Post, archive: Archive) -> str:
-        text, entities = _text(post)
+        text, entities = words(post)
         if len(text) > LONGEST:
             archive.notes.append(
                 f'{{"noteTweet":{{"noteTweetId":"{post.id + 1}","createdAt":"{iso(post.ms)}",'
@@ -97,7 +97,7 @@ class Writer:
             f'{{"tweet":{{"edit_info":{{"initial":{{"editTweetIds":["{post.id}"],"editsRemaining":"5",'
             f'"editableUntil":"{iso(post.ms + 3_600_000)}","isEditEligible":false}}}},'
             f'"id":"{post.id}","id_str":"{post.id}",'
-            f'"created_at":"{_ctime(post.ms)}","full_text":{quoted(text)},"display_text_range":["0","{len(text)}"],'
+            f'"created_at":"{ctime(post.ms)}","full_text":{quoted(text)},"display_text_range":["0","{len(text)}"],'
             f'{reply}"lang":"{post.lang}","truncated":false,"favorite_count":"{post.likes}",'
             f'"retweet_count":"{post.reposts}","retweeted":false,"favorited":false,'
             f'"source":"<a href=\\"https://x.example\\" rel=\\"nofollow\\">Townsquare for Web</a>",'
@@ -181,32 +181,6 @@ def _protected(person: Person) -> list[str]:
 
 def _deleted(post: Post) -> str:
     return (
-        f'{{"tweet":{{"id_str":"{post.id}","id":"{post.id}","created_at":"{_ctime(post.ms)}",'
-        f'"deleted_at":"{_ctime(post.deleted_ms)}","full_text":{quoted(escaped(post.text))},"lang":"{post.lang}"}}}}'
+        f'{{"tweet":{{"id_str":"{post.id}","id":"{post.id}","created_at":"{ctime(post.ms)}",'
+        f'"deleted_at":"{ctime(post.deleted_ms)}","full_text":{quoted(escaped(post.text))},"lang":"{post.lang}"}}}}'
     )
-
-
-def _ctime(ms: int) -> str:
-    return dt.datetime.fromtimestamp(ms // 1000, dt.UTC).strftime("%a %b %d %H:%M:%S +0000 %Y")
-
-
-def _text(post: Post) -> tuple[str, str]:
-    """(full_text, entities as JSON), as the archive has them."""
-    text, urls, mentions = escaped(post.text), [], ""
-    for number, link in enumerate(post.links):
-        short = short_link(post, number)
-        text = text.replace(link, short, 1)
-        urls.append(f'{{"url":"{short}","expanded_url":"{link}","display_url":"{link[8:34]}","indices":["0","23"]}}')
-    if post.quote is not None:
-        short = short_link(post, 9)
-        text += f" {short}"
-        link = f"https://x.com/{post.quote.person.handle}/status/{post.quote.id}"
-        urls.append(f'{{"url":"{short}","expanded_url":"{link}","display_url":"{link[8:34]}","indices":["0","23"]}}')
-    if post.parent is not None:
-        other = post.parent.person
-        text = f"@{other.handle} {text}"
-        mentions = (
-            f'{{"name":{quoted(other.name)},"screen_name":"{other.handle}","indices":["0","{len(other.handle) + 1}"],'
-            f'"id_str":"{other.id}","id":"{other.id}"}}'
-        )
-    return text, f'{{"hashtags":[],"symbols":[],"user_mentions":[{mentions}],"urls":[{",".join(urls)}]}}'

@@ -26,7 +26,7 @@ class Writer:
         self._stream = (folder / STREAM).open("w", encoding="utf-8")
         self._batch = (folder / BATCH).open("w", encoding="utf-8")
         self._expected = {name: Expected(name, "x_compliance") for name in (STREAM, BATCH)}
-        for person in world.people:
+        for person in world.by_network["x"]:
             for step, name in enumerate(STANDINGS.get(person.standing, ())):
                 self._author(person, name, START_MS + (40 + 60 * step) * DAY_MS)
         # An event whose post never comes: deleted before anyone collected it.
@@ -34,6 +34,8 @@ class Writer:
         self._row("1700000000000000002", "deleted", START_MS + DAYS * DAY_MS)
 
     def post(self, post: Post) -> None:
+        if post.person.network != "x":
+            return
         if post.history and post.history[-1] == post.id:
             ids = ",".join(f'"{i}"' for i in post.history)
             body = (
