@@ -105,12 +105,12 @@ def test_a_task_without_its_needs_is_skipped_with_the_reason(evaluated: Square) 
     receipts.receipt_path(evaluated, "index").unlink()
     shutil.rmtree(evaluated.tokens)
     receipt = run(evaluated, EvaluateConfig())
-    assert set(receipt.results["scores"]) == {"town_closed_book", "town_filters"}
+    assert set(receipt.results["scores"]) == {"town_closed_book", "town_filters", "flagged"}
     skipped = receipt.results["skipped"]
     assert "townsquare index" in skipped["town_open_book"]
     assert "townsquare index" in skipped["town_unanswerable"]
     assert "townsquare tokens" in skipped["bits_per_byte"]
-    assert receipt.counts == {"seen": len(TASKS), "kept": 2}
+    assert receipt.counts == {"seen": len(TASKS), "kept": 3}
 
 
 def test_no_town_no_posts_no_gguf(square: Square, stand_ins: None) -> None:
@@ -132,7 +132,17 @@ def test_questions_whose_posts_were_removed_are_not_asked(evaluated: Square) -> 
     store.dataset(evaluated, "posts").update({"state": "'deleted'"}, where=f"uid = '{UIDS[1]}'")
     scores = scored(evaluated)
     assert (scores["town_open_book"]["n"], scores["town_closed_book"]["n"]) == (2, 2)
-    assert {row["question_id"] for row in answers(evaluated)} == {"q1", "q3", "q4"}
+    rows = answers(evaluated)
+    assert {row["question_id"] for row in rows if row["task"] != "town_removed"} == {"q1", "q3", "q4"}
+
+
+def test_what_still_answers_of_removed_posts_is_counted(evaluated: Square) -> None:
+    """The stand-in quotes the post of q2 even when it is gone: what must be zero is then one of one."""
+    assert "takedown" in run(evaluated, EvaluateConfig()).results["skipped"]["town_removed"]
+    receipts.receipt_path(evaluated, "evaluate", "chat").unlink()
+    store.dataset(evaluated, "posts").update({"state": "'deleted'"}, where=f"uid = '{UIDS[1]}'")
+    found = scored(evaluated)["town_removed"]
+    assert (found["answered"], found["cites_removed"], found["n"]) == (1, 1, 1)
 
 
 def test_the_seed_draws_the_questions(evaluated: Square) -> None:

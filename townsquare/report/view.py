@@ -20,7 +20,7 @@ STAGES = {
     "train": ("Training", "townsquare train"),
     "export": ("Model", "townsquare export --run NAME"),
     "index": ("Index", "townsquare index"),
-    "evaluate": ("Scores", "townsquare evaluate --model NAME"),
+    "evaluate": ("Scores", "townsquare evaluate NAME"),
     "takedown": ("Takedown", "townsquare takedown --post UID"),
     "fleet": ("Fleet estimate", "townsquare fleet estimate"),
 }
