@@ -39,7 +39,7 @@ def put_pair(square: Square, word: str = "plain") -> None:
         "only_other": 20, "p": 1e-9,
     }  # fmt: skip
     bits = {
-        "task": "bits_per_byte", "metric": word, "score": 1.25, "other": 1.75, "difference": -0.5,
+        "task": word, "metric": "bits_per_byte", "score": 1.25, "other": 1.75, "difference": -0.5,
         "difference_low": -0.6, "difference_high": -0.4, "n": 40, "test": "paired bootstrap",
     }  # fmt: skip
     put(square, "compare", "chat-and-base", results={"models": ["chat", "base"], "pairs": [shares, bits]})
@@ -88,8 +88,7 @@ def test_what_receipts_hold_is_escaped(square: Square, word: str) -> None:
     put_scores(square, "base", 0.7, word)
     put_pair(square, word)
     run(square, ReportConfig())
-    outline = Outline()
-    outline.feed(square.scores_page.read_text(encoding="utf-8"))
+    outline = Outline(square.scores_page.read_text(encoding="utf-8"))
     assert {"link", "script", "img", "iframe", "a", "base", "object", "form"}.isdisjoint(outline.tags)
 
 
