@@ -98,7 +98,9 @@ def inline(svg: str, label: str) -> str:
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # inside a page it would reach beyond the drawing
-    svg = re.sub(r'(<(?!clipPath)\w+) id="[^"]*"', r"\1", svg)  # several drawings may stand in one page
+    # Several drawings may stand in one page: of ids only those that are referred to stay, which the salt tells apart.
+    svg = re.sub(r'(<(?!clipPath)\w+) id="(?!m[0-9a-f]{10}")[^"]*"', r"\1", svg)
+    svg = svg.replace("xlink:href", "href")
     svg = re.sub(r" font-family: [^;]*;", "", svg)
     for stand_in, colour in COLOURS.items():
         svg = svg.replace(stand_in, colour)

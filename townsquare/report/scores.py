@@ -13,8 +13,8 @@ from townsquare.report.view import View, is_size, words
 TILES = (
     ("town_open_book", "right", "right, with posts at hand"),
     ("town_open_book", "citation_precision", "citations that are good"),
-    ("town_retrieval", "recall_at_10", "answered by one of ten posts found"),
-    ("town_unanswerable", "refused", "refused where nothing is known"),
+    ("town_retrieval", "recall_at_10", "answer among ten posts found"),
+    ("town_unanswerable", "refused", "refused, nothing known"),
     ("arc_easy", "accuracy_normalised", "ARC-Easy"),
     ("bits_per_byte", "bits_per_byte", "bits per byte of held-out posts"),
 )
@@ -34,7 +34,8 @@ ERRORS = (
 
 
 def page(title: str, evaluations: Sequence[Receipt], comparisons: Sequence[Receipt]) -> View:
-    """Everything that the template needs; `evaluations` is not empty."""
+    """Everything that the template needs; `evaluations` is not empty. The model with the most scores goes first."""
+    evaluations = sorted(evaluations, key=lambda receipt: -len(receipt.results.get("scores", {})))
     first = evaluations[0]
     return {
         "title": title,
@@ -120,25 +121,22 @@ def _points(receipt: Receipt, task: str, part: str, metric: str) -> Iterable[Poi
 def _comparison(receipt: Receipt) -> View:
     """One comparison's rows; each says in words what the test leaves open."""
     one, other = receipt.results["models"]
-    widest = max(
-        (max(abs(p["difference_low"]), abs(p["difference_high"])) for p in receipt.results["pairs"]), default=1.0
-    )
-    rows = [
-        pair
-        | {
-            "label": f"{words(pair['task'])}: {words(pair['metric'])}",
-            "is_share": not is_size(pair["metric"]),
-            "said": _said(pair),
-            **{f"at_{end}": _place(pair[f"difference{end}"], widest) for end in ("", "_low", "_high")},
-        }
-        for pair in receipt.results["pairs"]
-    ]
-    return {"one": one, "other": other, "rows": rows}
+    pairs = receipt.results["pairs"]
+    return {"one": one, "other": other, "rows": [pair | _beside(pair, _widest(pairs, pair)) for pair in pairs]}
 
 
-def _place(value: float, widest: float) -> float:
-    """Where a difference stands between 0 (the widest below zero) and 1."""
-    return 0.5 + (value / widest if widest else 0.0) / 2
+def _beside(pair: View, widest: float) -> View:
+    """What a row shows beside its figures; where its difference stands between 0 (the widest below zero) and 1."""
+    task, metric = words(pair["task"]), words(pair["metric"])
+    places = {f"at_{end}": 0.5 + pair[f"difference{end}"] / (2 * widest or 1.0) for end in ("", "_low", "_high")}
+    label = task if task == metric else f"{task}: {metric}"
+    return {"label": label, "is_share": not is_size(pair["metric"]), "said": _said(pair), **places}
+
+
+def _widest(pairs: Sequence[View], like: View) -> float:
+    """The end of an interval that is farthest from zero, of the pairs in the same unit."""
+    mine = [pair for pair in pairs if is_size(pair["metric"]) == is_size(like["metric"])]
+    return max(max(abs(pair["difference_low"]), abs(pair["difference_high"])) for pair in mine)
 
 
 def _said(pair: dict[str, Any]) -> str:
