@@ -48,6 +48,19 @@ def test_bits_per_byte_is_what_a_plain_sum_gives(evaluated: Square) -> None:
     found = scored(evaluated)["bits_per_byte"]
     assert found["n"] == len(TEXTS)
     assert found["bits_per_byte"] == pytest.approx(bits / text_bytes, rel=1e-5)
+    assert found["bits_per_byte_low"] <= found["bits_per_byte"] <= found["bits_per_byte_high"]
+
+
+def test_bits_per_byte_by_month_and_network_add_up(evaluated: Square) -> None:
+    receipt = run(evaluated, EvaluateConfig(tasks=("bits_per_byte",)))
+    whole, details = receipt.results["scores"]["bits_per_byte"], receipt.results["details"]["bits_per_byte"]
+    assert {month: score["n"] for month, score in details["by_month"].items()} == {
+        "2026-03": 1, "2026-04": 1, "2026-05": 1,
+    }  # fmt: skip
+    assert details["by_network"] == {"x": whole}
+    sizes = [len(text.encode()) for text in TEXTS]
+    bits = [score["bits_per_byte"] * size for score, size in zip(details["by_month"].values(), sizes, strict=True)]
+    assert sum(bits) / sum(sizes) == pytest.approx(whole["bits_per_byte"], rel=1e-9)
 
 
 def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
@@ -59,7 +72,10 @@ def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
     assert opened["right_by_quoting"] == pytest.approx(1 / 3)
     assert (opened["citations"], opened["n"]) == (4, 3)
     assert opened["citation_precision"] == pytest.approx(3 / 4)  # q3 also cites the bakery, which says Mondays too
+    assert opened["citation_recall"] == pytest.approx(3 / 4)  # the second sentence about the library has the bakery
     assert opened["found_nothing"] == 0
+    assert scores["town_retrieval"]["recall_at_10"] == pytest.approx(1 / 3)
+    assert scores["town_retrieval"]["first_is_right"] == 0
     assert scores["town_unanswerable"] == {"refused": 1, "refused_low": 1, "refused_high": 1, "n": 1}
     assert Assistant.opened == 1
 

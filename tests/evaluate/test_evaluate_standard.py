@@ -128,3 +128,62 @@ def test_the_real_files_have_the_counts_that_were_made_by_hand(shared_data: Path
     assert len(standard.json_lines(folder / standard.GSM8K, gsm8k.shape)) == 1_319
     found = mmlu.read(folder / standard.MMLU)
     assert len({field for field, _ in found}) == 57
+
+
+def test_log_likelihoods_are_plain_sums(square_with_model: Square) -> None:
+    """What the harness asks for, token by token; spaces at the context's end belong to what follows it."""
+    pytest.importorskip("lm_eval", reason="the extra harness is not installed")
+    from types import SimpleNamespace
+
+    from townsquare.evaluate.harness import Model
+    from townsquare.evaluate.subject import Subject
+
+    model = Model(Subject(square_with_model, EvaluateConfig()))
+    folder = square_with_model.models / "chat"
+    decoder, tokenizer = huggingface.load(folder), vocabulary.load(folder)
+
+    def plain(context: list[int], following: list[int]) -> float:
+        with torch.no_grad():
+            likely = torch.log_softmax(decoder(torch.tensor([context + following]))[0, :-1].double(), -1)
+        found = likely.gather(1, torch.tensor(context + following)[1:, None])
+        return float(found[len(context) - 1 :].sum())
+
+    pairs = [
+        ("Who opens?", " the bakery"),
+        ("Who opens? ", "the bakery"),
+        ("", "the bakery"),
+        ("bread " * 200, "rolls"),
+    ]
+    found = [value for value, _ in model.loglikelihood([SimpleNamespace(args=pair) for pair in pairs])]
+    asked, said = tokenizer.encode("Who opens?").ids, tokenizer.encode("Who opens? the bakery").ids
+    assert found[0] == pytest.approx(plain(asked, said[len(asked) :]), rel=1e-4)
+    assert found[1] == found[0]
+    assert found[2] == pytest.approx(plain([0], tokenizer.encode("the bakery").ids), rel=1e-4)
+    long, end = tokenizer.encode("bread " * 199 + "bread").ids, tokenizer.encode("bread " * 200 + "rolls").ids
+    kept = end[-128:]  # the decoder's longest
+    following = len(end) - len(long)
+    assert found[3] == pytest.approx(plain(kept[:-following], kept[-following:]), rel=1e-4)
+    whole = model.loglikelihood_rolling([SimpleNamespace(args=("the bakery",))])
+    assert whole == [pytest.approx(found[2], rel=1e-6)]
+
+
+def test_writing_ends_at_the_first_end_mark(square_with_model: Square, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval", reason="the extra harness is not installed")
+    from types import SimpleNamespace
+
+    from townsquare.evaluate.harness import Model
+    from townsquare.evaluate.subject import Subject
+
+    subject = Subject(square_with_model, EvaluateConfig())
+    model, tokenizer = Model(subject), subject.weights[1]
+    told = tokenizer.encode("It is 4.\n#### 4\n\nQuestion: what else? </s> and on and on and on").ids
+
+    def generate(ids: list[int], *, max_tokens: int, stop: frozenset[int]) -> list[int]:
+        done = len(ids) - len(tokenizer.encode("How much?").ids)
+        return told[done : done + max_tokens]
+
+    monkeypatch.setattr(subject.weights[0], "generate", generate)
+    asked = SimpleNamespace(args=("How much?", {"until": ["</s>", "Question:"], "max_gen_toks": 100}))
+    assert model.generate_until([asked]) == ["It is 4.\n#### 4\n\n"]
+    short = SimpleNamespace(args=("How much?", {"until": ["</s>"], "max_gen_toks": 5}))
+    assert model.generate_until([short]) == [tokenizer.decode(told[:5])]
