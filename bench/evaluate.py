@@ -2,7 +2,7 @@
 
 ARC-Easy by `townsquare evaluate` (lm-evaluation-harness over our decoder) against transformers in the same run: the
 same weights written as a Hugging Face folder, each answer's log-likelihood from a plain loop over transformers' Llama,
-one row at a time, without the harness. Prints both accuracies, their ratio, and on how many questions they part.
+a question at a time, without the harness. Prints both accuracies, their ratio, and on how many questions they part.
 """
 
 from __future__ import annotations
@@ -30,20 +30,22 @@ def by_transformers(model: Path, folder: Path, rows: list[dict]) -> list[tuple[b
 
     vocabulary.copy_vocabulary(model, folder / "vocabulary")
     huggingface.save_folder(gguf_files.load(model), folder / "vocabulary", folder / "hf")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "hf")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "hf", padding_side="right")
     llama = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype=torch.float32).eval()
     found = []
     for row in rows:
         context = f"Question: {row['question']}\nAnswer:"
         start = len(tokenizer(context, add_special_tokens=False)["input_ids"])
         scores, by_length = [], []
-        for choice in row["choices"]["text"]:
-            ids = torch.tensor([tokenizer(f"{context} {choice}", add_special_tokens=False)["input_ids"]])
-            with torch.inference_mode():
-                surprise = torch.log_softmax(llama(ids).logits[0, :-1].float(), -1)
-            score = float(surprise.gather(1, ids[0, 1:, None])[start - 1 :].sum())
-            scores.append(score)
-            by_length.append(score / len(choice))
+        choices = row["choices"]["text"]
+        texts = tokenizer([f"{context} {choice}" for choice in choices], add_special_tokens=False, padding=True)
+        ids, real = torch.tensor(texts["input_ids"]), torch.tensor(texts["attention_mask"]).bool()
+        with torch.inference_mode():
+            likely = torch.log_softmax(llama(ids, attention_mask=real.long()).logits[:, :-1].float(), -1)
+        taken = likely.gather(2, ids[:, 1:, None])[..., 0] * real[:, 1:]
+        for choice, one in zip(choices, taken, strict=True):
+            scores.append(float(one[start - 1 :].sum()))
+            by_length.append(scores[-1] / len(choice))
         gold = row["choices"]["label"].index(row["answerKey"])
         found.append((scores.index(max(scores)) == gold, by_length.index(max(by_length)) == gold))
     return found
