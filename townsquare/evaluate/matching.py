@@ -1,7 +1,8 @@
 """Whether an accepted answer stands in a text: by whole words, whatever the case and the spaces.
 
 Numbers are read as people write them: 17:30, 17.30 and "17 : 30" are one number, 3-1 and 3 – 1 are one score,
-1,000 is 1000, 5pm is 5 pm. "On Thursdays" names Thursday. So 7 does not stand in 17:30, nor 3 in 3-1; 17:30 does stand in 17:30-19:00.
+1,000 is 1000, 5pm is 5 pm. So 7 does not stand in 17:30, nor 3 in 3-1; 17:30 does stand in 17:30-19:00.
+"On Thursdays" names Thursday.
 What is not seen: a sentence that denies the answer ("not at 17:30") counts as holding it.
 """
 
