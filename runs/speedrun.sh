@@ -21,6 +21,6 @@ else
 fi
 townsquare export --run chat
 townsquare index
-townsquare evaluate --model chat
+townsquare evaluate chat
 townsquare report
 townsquare serve

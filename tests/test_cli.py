@@ -16,8 +16,9 @@ from townsquare.cli import app
 from townsquare.square import Square
 
 FLOW = [
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report", "status", "demo",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export",
+    "index", "evaluate", "compare", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report",
+    "status", "demo",
 ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from townsquare.cli_records import (
 from townsquare.cli_takedown import lookup, takedown_app
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import TownsquareError
-from townsquare.evaluate.config import EvaluateConfig
+from townsquare.evaluate.config import CompareConfig, EvaluateConfig
 from townsquare.export.config import ExportConfig
 from townsquare.fleet.config import EstimateConfig, ValidateConfig
 from townsquare.ingest.config import IngestConfig
@@ -44,8 +44,9 @@ STOPPED_BY_HAND = 130
 
 
 FLOW = (
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export", "index",
-    "evaluate", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report", "status", "demo",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export",
+    "index", "evaluate", "compare", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report",
+    "status", "demo",
 )  # fmt: skip
 
 
@@ -205,13 +206,49 @@ add_stage(
     "townsquare.serve.run",
     "Index the posts that may be retrieved.\n\nExample: townsquare index",
 )
-add_stage(
-    "evaluate",
-    EvaluateConfig,
-    "townsquare.evaluate.run",
-    "Score an exported model: bits per byte and, in a town, answers against the truth.\n\n"
-    "Example: townsquare evaluate --model chat --questions 50",
-)
+
+
+@app.command()
+@with_options(EvaluateConfig, leave_out=("model",))
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="An exported model's name [chat], or a GGUF file.")] = None,
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Score a model: bits per byte, memorisation, what it should not say; in a town, answers against the truth.
+
+    Examples: townsquare evaluate chat --questions 500
+
+    townsquare evaluate chat --tasks arc_easy --tasks gsm8k --task-data DIR
+    """
+    from townsquare.evaluate.run import run
+
+    place = Square.open(square, replace=replace)
+    finish(place, run(place, place.config("evaluate", EvaluateConfig, model=model, **settings)), as_json)
+
+
+@app.command()
+@with_options(CompareConfig, leave_out=("model", "other"))
+def compare(
+    model: Annotated[str, typer.Argument(help="An evaluated model.")],
+    other: Annotated[str, typer.Argument(help="The evaluated model that it is held against.")],
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    *,
+    settings: Any,
+) -> None:
+    """Set two evaluated models side by side, case by case: differences with intervals, and whether they are chance.
+
+    Example: townsquare compare chat base
+    """
+    from townsquare.evaluate.compare import run
+
+    place = Square.open(square, replace=replace)
+    finish(place, run(place, make_config(CompareConfig, {"model": model, "other": other, **settings})), as_json)
 
 
 for assisting in (ask, chat, reply, serve):

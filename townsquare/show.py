@@ -115,8 +115,9 @@ def _plain_table(title: str) -> Table:
 def _rows(name: str, value: Any) -> list[tuple[str, str]]:
     label = name.replace("_", " ")
     if isinstance(value, dict) and all(not isinstance(v, (dict, list)) for v in value.values()):
-        items = sorted(value.items(), key=lambda item: -item[1] if _is_number(item[1]) else 0)
-        shown = [f"{key.replace('_', ' ')} {_text(v)}" for key, v in items[:MANY]]
+        items = [item for item in value.items() if not _is_end(item[0], value)]
+        items.sort(key=lambda item: -item[1] if _is_number(item[1]) else 0)
+        shown = [f"{key.replace('_', ' ')} {_text(v)}{_between(key, value)}" for key, v in items[:MANY]]
         return [(label, ", ".join(shown) + (f" and {len(items) - MANY} more" if len(items) > MANY else ""))]
     if isinstance(value, dict):
         rows = [(f"{label} {key}", inner) for key, v in value.items() for _, inner in _rows(key, v)]
@@ -125,6 +126,17 @@ def _rows(name: str, value: Any) -> list[tuple[str, str]]:
         short = len(value) <= FEW and not any(isinstance(one, (dict, list)) for one in value)
         return [(label, "; ".join(map(_text, value)) if short else f"{len(value)} entries (--json)")]
     return [(label, _text(value))]
+
+
+def _is_end(key: str, values: Mapping[str, Any]) -> bool:
+    """Whether this is an end of another value's interval."""
+    return key.endswith(("_low", "_high")) and key.rsplit("_", 1)[0] in values
+
+
+def _between(key: str, values: Mapping[str, Any]) -> str:
+    """The interval of a value that has one, in brackets."""
+    low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
+    return "" if low is None or high is None else f" ({_text(low)} to {_text(high)})"
 
 
 def _is_number(value: Any) -> bool:

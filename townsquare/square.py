@@ -131,6 +131,10 @@ class Square:
         return self.root / "report.html"
 
     @property
+    def scores_page(self) -> Path:
+        return self.root / "scores.html"
+
+    @property
     def receipts(self) -> Path:
         return self.root / "receipts"
 

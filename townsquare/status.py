@@ -31,6 +31,7 @@ FLOW = (
     "train",
     "export",
     "evaluate",
+    "compare",
     "index",
     "takedown",
     "fleet",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.evaluate.evaluate_square import (
     QUESTIONS,
+    TEXTS,
     UIDS,
     Assistant,
     Engine,
@@ -17,6 +18,7 @@ from tests.evaluate.evaluate_square import (
     put_posts,
     put_receipt,
     put_shards,
+    search,
 )
 from townsquare.square import Square
 
@@ -24,17 +26,30 @@ from townsquare.square import Square
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The town, the corpus, the assistant and its engine, replaced."""
-    truth = pa.table({"uid": [*UIDS, "x:999"], "defects": [[], ["spam"], ["spam", "bot"], ["spam"]]})
+    defects = [[], ["spam"], ["spam", "bot"], ["spam"]]
+    truth = pa.table(
+        {
+            "uid": [*UIDS, "x:999"],
+            "author": list("abcd"),
+            "fact_id": ["harbour bakery", None, None, None],
+            "defects": defects,
+        }
+    )
     facts = [{"fact_id": question.fact_id, "subject": question.fact_id} for question in QUESTIONS]
     town = types.SimpleNamespace(
-        read_questions=lambda square: QUESTIONS, read_truth=lambda square: truth, read_facts=lambda square: facts
+        read_questions=lambda square: QUESTIONS,
+        read_truth=lambda square: truth,
+        read_facts=lambda square: facts,
+        read_texts=lambda square, uids: {uid: TEXTS[UIDS.index(uid)] for uid in uids},
     )
-    corpus = types.SimpleNamespace(
-        read_documents=lambda square: pa.table({"uids": [[UIDS[0]], [UIDS[2]]]}),
-        read_conversations=lambda square: pa.table({"uids": [[UIDS[2], UIDS[0]]]}),
-    )
+    uids = [[UIDS[0]], [UIDS[2]]]
+    documents = pa.table({"uids": uids, "text": [TEXTS[0], TEXTS[2]], "split": ["train", "test"]})
+    documents = documents.append_column("document_id", pa.array([UIDS[0], UIDS[2]]))
+    turns = pa.table({"uids": [[UIDS[2], UIDS[0]]]})
+    monkeypatch.setattr("townsquare.curate.tables.read_documents", lambda square: documents)
+    monkeypatch.setattr("townsquare.curate.tables.read_conversations", lambda square: turns)
     monkeypatch.setitem(sys.modules, "townsquare.town", types.SimpleNamespace(tables=town))
-    monkeypatch.setitem(sys.modules, "townsquare.curate", types.SimpleNamespace(tables=corpus))
+    monkeypatch.setattr("townsquare.serve.retrieval.search", search)
     monkeypatch.setitem(sys.modules, "townsquare.serve.assistant", types.SimpleNamespace(Assistant=Assistant))
     monkeypatch.setattr("townsquare.serve.engines.open_engine", lambda square, config: Engine())
     monkeypatch.setattr(Assistant, "opened", 0)

@@ -48,6 +48,19 @@ def test_bits_per_byte_is_what_a_plain_sum_gives(evaluated: Square) -> None:
     found = scored(evaluated)["bits_per_byte"]
     assert found["n"] == len(TEXTS)
     assert found["bits_per_byte"] == pytest.approx(bits / text_bytes, rel=1e-5)
+    assert found["bits_per_byte_low"] <= found["bits_per_byte"] <= found["bits_per_byte_high"]
+
+
+def test_bits_per_byte_by_month_and_network_add_up(evaluated: Square) -> None:
+    receipt = run(evaluated, EvaluateConfig(tasks=("bits_per_byte",)))
+    whole, details = receipt.results["scores"]["bits_per_byte"], receipt.results["details"]["bits_per_byte"]
+    assert {month: score["n"] for month, score in details["by_month"].items()} == {
+        "2026-03": 1, "2026-04": 1, "2026-05": 1,
+    }  # fmt: skip
+    assert details["by_network"] == {"x": whole}
+    sizes = [len(text.encode()) for text in TEXTS]
+    bits = [score["bits_per_byte"] * size for score, size in zip(details["by_month"].values(), sizes, strict=True)]
+    assert sum(bits) / sum(sizes) == pytest.approx(whole["bits_per_byte"], rel=1e-9)
 
 
 def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
@@ -59,7 +72,10 @@ def test_answers_are_judged_by_the_truth(evaluated: Square) -> None:
     assert opened["right_by_quoting"] == pytest.approx(1 / 3)
     assert (opened["citations"], opened["n"]) == (4, 3)
     assert opened["citation_precision"] == pytest.approx(3 / 4)  # q3 also cites the bakery, which says Mondays too
+    assert opened["citation_recall"] == pytest.approx(3 / 4)  # the second sentence about the library has the bakery
     assert opened["found_nothing"] == 0
+    assert scores["town_retrieval"]["recall_at_10"] == pytest.approx(1 / 3)
+    assert scores["town_retrieval"]["first_is_right"] == 0
     assert scores["town_unanswerable"] == {"refused": 1, "refused_low": 1, "refused_high": 1, "n": 1}
     assert Assistant.opened == 1
 
@@ -105,12 +121,12 @@ def test_a_task_without_its_needs_is_skipped_with_the_reason(evaluated: Square) 
     receipts.receipt_path(evaluated, "index").unlink()
     shutil.rmtree(evaluated.tokens)
     receipt = run(evaluated, EvaluateConfig())
-    assert set(receipt.results["scores"]) == {"town_closed_book", "town_filters"}
+    assert set(receipt.results["scores"]) == {"town_closed_book", "town_filters", "flagged"}
     skipped = receipt.results["skipped"]
     assert "townsquare index" in skipped["town_open_book"]
     assert "townsquare index" in skipped["town_unanswerable"]
     assert "townsquare tokens" in skipped["bits_per_byte"]
-    assert receipt.counts == {"seen": len(TASKS), "kept": 2}
+    assert receipt.counts == {"seen": len(TASKS), "kept": 3}
 
 
 def test_no_town_no_posts_no_gguf(square: Square, stand_ins: None) -> None:
@@ -132,7 +148,17 @@ def test_questions_whose_posts_were_removed_are_not_asked(evaluated: Square) -> 
     store.dataset(evaluated, "posts").update({"state": "'deleted'"}, where=f"uid = '{UIDS[1]}'")
     scores = scored(evaluated)
     assert (scores["town_open_book"]["n"], scores["town_closed_book"]["n"]) == (2, 2)
-    assert {row["question_id"] for row in answers(evaluated)} == {"q1", "q3", "q4"}
+    rows = answers(evaluated)
+    assert {row["question_id"] for row in rows if row["task"] != "town_removed"} == {"q1", "q3", "q4"}
+
+
+def test_what_still_answers_of_removed_posts_is_counted(evaluated: Square) -> None:
+    """The stand-in quotes the post of q2 even when it is gone: what must be zero is then one of one."""
+    assert "takedown" in run(evaluated, EvaluateConfig()).results["skipped"]["town_removed"]
+    receipts.receipt_path(evaluated, "evaluate", "chat").unlink()
+    store.dataset(evaluated, "posts").update({"state": "'deleted'"}, where=f"uid = '{UIDS[1]}'")
+    found = scored(evaluated)["town_removed"]
+    assert (found["answered"], found["cites_removed"], found["n"]) == (1, 1, 1)
 
 
 def test_the_seed_draws_the_questions(evaluated: Square) -> None:

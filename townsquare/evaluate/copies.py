@@ -13,6 +13,7 @@ from townsquare.square import Square, write_atomically
 from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
 
 KEPT = "answers.parquet"
+NAMELESS = "cases.parquet"  # ids of questions and hashes; no post can stand in it
 
 
 def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
@@ -46,7 +47,7 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
 
 
 def _files(square: Square) -> list[Path]:
-    return sorted(path for path in square.evaluations.rglob("*") if path.is_file())
+    return sorted(path for path in square.evaluations.rglob("*") if path.is_file() and path.name != NAMELESS)
 
 
 def _holding(table: pa.Table, uids: frozenset[str]) -> np.ndarray:

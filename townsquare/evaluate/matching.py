@@ -2,6 +2,7 @@
 
 Numbers are read as people write them: 17:30, 17.30 and "17 : 30" are one number, 3-1 and 3 – 1 are one score,
 1,000 is 1000, 5pm is 5 pm. So 7 does not stand in 17:30, nor 3 in 3-1; 17:30 does stand in 17:30-19:00.
+"On Thursdays" names Thursday.
 What is not seen: a sentence that denies the answer ("not at 17:30") counts as holding it.
 """
 
@@ -16,6 +17,9 @@ _INSIDE = re.compile(r"(?<=\d)(?: ?: ?|[.,])(?=\d)")  # a comma and a space make
 _DASH = re.compile(r"(?<=\d) ?[-‐‑‒–—−] ?(?=\d)")
 _HALF_OF_DAY = re.compile(r"\b(\d[\d:]*) ?([ap])\.? ?m\b\.?")
 _APOSTROPHES = re.compile(r"(?<=\w)['’ʼ](?=\w)")
+_WEEKDAYS = {
+    f"{day}days": f"{day}day" for day in ("mon", "tues", "wednes", "thurs", "fri", "satur", "sun")
+}  # a habit's day: "on Thursdays"
 _WORD = re.compile(r"\d+(?::\d+)*(?:-\d+)*(?!\w)|\w+")
 
 
@@ -29,7 +33,7 @@ def words(text: str) -> list[str]:
     # A dash beside a clock time or a price is a range: its ends are numbers of their own.
     text = re.sub(r"[\d:]+(?:-[\d:]+)+", lambda m: m[0].replace("-", " - ") if ":" in m[0] else m[0], text)
     text = _HALF_OF_DAY.sub(r"\1 \2m ", text)
-    return _WORD.findall(text)
+    return [_WEEKDAYS.get(word, word) for word in _WORD.findall(text)]
 
 
 def stands_in(answer: str, text: str) -> bool:

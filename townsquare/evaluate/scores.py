@@ -13,7 +13,7 @@ Scores = dict[str, float | int]
 """Metrics by name, "n", and for every share its interval as NAME_low and NAME_high."""
 
 
-def interval(parts: Sequence[int], wholes: Sequence[int], seed: int) -> tuple[float, float]:
+def interval(parts: Sequence[float], wholes: Sequence[float], seed: int) -> tuple[float, float]:
     """The 95 % percentile bootstrap interval of sum(parts) / sum(wholes), cases drawn with replacement.
 
     Where all cases agree it has no width, which says nothing of the cases that were not asked.
@@ -27,7 +27,7 @@ def interval(parts: Sequence[int], wholes: Sequence[int], seed: int) -> tuple[fl
     return float(low), float(high)
 
 
-def share(name: str, parts: Sequence[int], wholes: Sequence[int] | None = None, *, seed: int) -> Scores:
+def share(name: str, parts: Sequence[float], wholes: Sequence[float] | None = None, *, seed: int) -> Scores:
     """{name, name_low, name_high} of the share; nothing where it would be a share of nothing.
 
     Case i adds `parts[i]` out of `wholes[i]` (1 where not given).

@@ -20,7 +20,8 @@ STAGES = {
     "train": ("Training", "townsquare train"),
     "export": ("Model", "townsquare export --run NAME"),
     "index": ("Index", "townsquare index"),
-    "evaluate": ("Scores", "townsquare evaluate --model NAME"),
+    "evaluate": ("Scores", "townsquare evaluate NAME"),
+    "compare": ("Side by side", "townsquare compare NAME OTHER"),
     "takedown": ("Takedown", "townsquare takedown --post UID"),
     "fleet": ("Fleet estimate", "townsquare fleet estimate"),
 }
@@ -75,6 +76,7 @@ FIGURES = {
     "export": ("{} parameters", ("results", "parameters")),
     "index": ("{} posts", ("counts", "kept")),
     "evaluate": ("{} tasks scored", ("counts", "kept")),
+    "compare": ("{} scores paired", ("counts", "kept")),
     "takedown": ("{} copies left", ("results", "left")),
     "fleet": ("{} parameters", ("results", "model", "parameters")),
 }
@@ -138,7 +140,12 @@ def scores_of(receipt: Receipt) -> View:
 
 def _interval(metrics: View, name: str) -> View:
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    return {"low": low, "high": high, "is_share": low is not None and high is not None}
+    return {"low": low, "high": high, "is_share": low is not None and high is not None and not is_size(name)}
+
+
+def is_size(metric: str) -> bool:
+    """Whether a metric with an interval is an amount, and not a share of something."""
+    return metric.startswith("bits")
 
 
 def truth_of(evaluations: Sequence[Receipt]) -> list[View]:

@@ -10,13 +10,13 @@ from townsquare.town.posts import Post
 from townsquare.town.threads import Talk
 from townsquare.town.world import Fact, World
 
-MOST_ANSWERABLE = 200
+MOST_ANSWERABLE = 480
 MOST_OF_ONE_AUTHOR = 40
 WATCHED = 3_000
 """Facts whose evidence is kept while the town is written; enough for the questions, however large the town."""
 LEAST_EVIDENCE = 3
 ENOUGH = 150
-"""Only where this many facts were told LEAST_EVIDENCE times are the others left out."""
+"""Where this many facts were told LEAST_EVIDENCE times, those that were told less come last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ def make_questions(world: World, talk: Talk, evidence: Evidence, seed: int) -> l
     enough = [pair for pair in known if len(pair[1]) >= LEAST_EVIDENCE]
     chosen = enough if len(enough) >= ENOUGH else known
     random.shuffle(chosen)
+    chosen += [pair for pair in known if pair not in chosen]
     single = [pair for pair in chosen if pair[0].owner is not None]
     shared = [pair for pair in chosen if pair[0].owner is None]
     picked = single[:MOST_OF_ONE_AUTHOR]

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from townsquare import receipts
 from townsquare.consent.grants import ANY, Grant
 from townsquare.errors import StaleError
 from townsquare.records import PURPOSES
 from townsquare.square import Square
 from townsquare.town.questions import Question
+from townsquare.town.stream import stream
+from townsquare.town.threads import Talk
+from townsquare.town.world import World
 
 __all__ = [
-    "Question", "demo_questions", "grant", "read_expected", "read_facts", "read_questions", "read_truth",
-    "source_paths", "takedown_candidate",
+    "Question",
+    "demo_questions",
+    "grant",
+    "read_expected",
+    "read_facts",
+    "read_questions",
+    "read_texts",
+    "read_truth",
+    "source_paths",
+    "takedown_candidate",
 ]  # fmt: skip
 
 
@@ -35,6 +48,13 @@ def source_paths(square: Square) -> list[Path]:
 def read_truth(square: Square) -> pa.Table:
     """One row a post: uid, author, kind, lang, defects, fact_id, fact_version, state, secrets (truth.TRUTH)."""
     return pq.read_table(_need(square.town / "truth" / "posts.parquet"))
+
+
+def read_texts(square: Square, uids: Collection[str]) -> dict[str, str]:
+    """What these posts said, by uid, removed ones too: the town is told once more from its seed, and stored nowhere."""
+    config = receipts.need(square, "town").config
+    told = stream(World(config["posts"], config["seed"]), Talk(), config["posts"], config["seed"])
+    return {post.uid: post.text for post in told if post.uid in uids}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+
 from townsquare.errors import StaleError
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
@@ -26,3 +28,16 @@ def load_run(square: Square, name: str) -> Decoder:
 def vocabulary_path(square: Square, name: str) -> Path:
     """The folder with the tokenizer.json that the run's model reads."""
     return square.runs / name / "vocabulary"
+
+
+def first_steps(square: Square, name: str) -> dict[str, int]:
+    """For every post of the run's shards the first step that reads it, -1 where none does.
+
+    Raises StaleError when the run has no lineage.
+    """
+    path = square.runs / name / "lineage.arrow"
+    if not path.is_file():
+        raise StaleError(f"the run {name} is gone", remedy=f"Run first: townsquare train --name {name}")
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    return dict(zip(table["uid"].to_pylist(), table["first_step"].to_pylist(), strict=True))

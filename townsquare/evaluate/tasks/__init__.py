@@ -9,11 +9,22 @@ from __future__ import annotations
 from types import ModuleType
 
 from townsquare.evaluate.tasks import (
+    arc_easy,
     bits_per_byte,
+    flagged,
+    gsm8k,
+    memorisation,
+    mmlu,
     town_closed_book,
+    town_extraction,
     town_filters,
     town_open_book,
+    town_removed,
+    town_retrieval,
     town_unanswerable,
 )
 
-TASKS: tuple[ModuleType, ...] = (bits_per_byte, town_closed_book, town_open_book, town_unanswerable, town_filters)
+TASKS: tuple[ModuleType, ...] = (
+    bits_per_byte, town_closed_book, town_open_book, town_retrieval, town_unanswerable, town_removed, memorisation,
+    town_extraction, flagged, town_filters, arc_easy, gsm8k, mmlu,
+)  # fmt: skip

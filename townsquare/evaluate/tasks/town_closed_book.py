@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from townsquare.evaluate.cases import Cases
 from townsquare.evaluate.matching import right
 from townsquare.evaluate.scores import share
 from townsquare.evaluate.subject import Outcome, Reply, Subject
@@ -30,4 +31,6 @@ def run(subject: Subject) -> Outcome:
     finally:
         engine.close()
     correct = [int(reply.right) for reply in replies]
-    return Outcome(share("right", correct, seed=subject.config.seed) | {"n": len(replies)}, {}, tuple(replies))
+    cases = Cases.of_rights("right", [reply.question_id for reply in replies], correct)
+    scores = share("right", correct, seed=subject.config.seed) | {"n": len(replies)}
+    return Outcome(scores, {}, tuple(replies), (cases,))

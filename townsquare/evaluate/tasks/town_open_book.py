@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from townsquare.evaluate.matching import right, stands_in
+from townsquare.evaluate.cases import Cases
+from townsquare.evaluate.matching import right
 from townsquare.evaluate.scores import share
 from townsquare.evaluate.subject import Outcome, Reply, Subject
+from townsquare.evaluate.truth import Truth
 from townsquare.progress import progress
 
 if TYPE_CHECKING:
-    from townsquare.serve.answers import Answer, Citation
+    from townsquare.serve.answers import Answer
     from townsquare.town.tables import Question
+
+    Pairs = list[tuple[Question, Answer]]
 
 NAME = "town_open_book"
 ABOUT = (
     "Right if an accepted answer stands in the assistant's answer: in a sentence of the model's own, or else in a "
     "post that it quotes. A citation is good if the post is among those known to state the fact, or holds both an "
-    "accepted answer and the name of what is asked about."
+    "accepted answer and the name of what is asked about: precision is the share of citations that are good, recall "
+    "the share of sentences that have a good one."
 )
+DEPTH = 10
 
 
 def run(subject: Subject) -> Outcome:
@@ -32,22 +39,24 @@ def run(subject: Subject) -> Outcome:
         for question in questions:
             answers.append(assistant.answer([("user", question.question)], Sampling()))
             bar.advance()
-    from townsquare.town import tables as town
-
-    names = {fact["fact_id"]: fact["subject"] for fact in town.read_facts(subject.square)}
-    return _judged(list(zip(questions, answers, strict=True)), names, subject.config.seed)
+    return _judged(subject, list(zip(questions, answers, strict=True)), Truth.read(subject.square))
 
 
-def _judged(pairs: list[tuple[Question, Answer]], names: dict[str, str], seed: int) -> Outcome:
+def _judged(subject: Subject, pairs: Pairs, truth: Truth) -> Outcome:
+    seed = subject.config.seed
+    ids = [q.id for q, _ in pairs]
     correct = [int(right(q.answers, a.text)) for q, a in pairs]
     own = [int(any(not s.quoted and right(q.answers, s.text) for s in a.sentences)) for q, a in pairs]
-    good = [sum(_good(q, names[q.fact_id], c) for c in a.citations) for q, a in pairs]
+    good = [{c.number for c in a.citations if truth.states(q, c.uid, c.text)} for q, a in pairs]
     cited = [len(a.citations) for _, a in pairs]
+    upheld = [sum(bool(good[i] & set(s.citations)) for s in a.sentences) for i, (_, a) in enumerate(pairs)]
+    said = [len(a.sentences) if a.found else 0 for _, a in pairs]
     scores = {
         **share("right", correct, seed=seed),
         **share("right_in_own_words", own, seed=seed),
         **share("right_by_quoting", [int(c and not o) for c, o in zip(correct, own, strict=True)], seed=seed),
-        **share("citation_precision", good, cited, seed=seed),
+        **share("citation_precision", [len(marks) for marks in good], cited, seed=seed),
+        **share("citation_recall", upheld, said, seed=seed),
         "citations": sum(cited),
         **share("found_nothing", [int(not a.found) for _, a in pairs], seed=seed),
         "n": len(pairs),
@@ -56,9 +65,19 @@ def _judged(pairs: list[tuple[Question, Answer]], names: dict[str, str], seed: i
         Reply(NAME, q.id, q.question, a.text, bool(ok), tuple(c.uid for c in a.citations))
         for (q, a), ok in zip(pairs, correct, strict=True)
     )
-    return Outcome(scores, {}, replies)
+    precision = Cases("citation_precision", tuple(ids), tuple(float(len(g)) for g in good), tuple(map(float, cited)))
+    wrong = [pair for pair, ok in zip(pairs, correct, strict=True) if not ok]
+    mistaken = [pair for pair, g, n in zip(pairs, good, cited, strict=True) if len(g) < n]
+    details = {"errors": _classes(subject, wrong, truth), "citation_errors": _classes(subject, mistaken, truth)}
+    return Outcome(scores, details, replies, (Cases.of_rights("right", ids, correct), precision))
 
 
-def _good(question: Question, name: str, cited: Citation) -> bool:
-    states_it = right(question.answers, cited.text) and stands_in(name, cited.text)
-    return cited.uid in question.evidence or states_it
+def _classes(subject: Subject, pairs: Pairs, truth: Truth) -> dict[str, int]:
+    """How many went wrong in which way, most first."""
+    from townsquare.serve import retrieval
+
+    found = Counter(
+        truth.why_wrong(q, a, [hit.uid for hit in retrieval.search(subject.square, q.question, DEPTH)])
+        for q, a in pairs
+    )
+    return dict(found.most_common())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from townsquare.evaluate.cases import Cases
 from townsquare.evaluate.scores import share
 from townsquare.evaluate.subject import Outcome, Reply, Subject
 from townsquare.model.chat import NOTHING_FOUND
@@ -26,4 +27,6 @@ def run(subject: Subject) -> Outcome:
             replies.append(Reply(NAME, question.id, question.question, answer.text, refused, cited))
             bar.advance()
     refusals = [int(reply.right) for reply in replies]
-    return Outcome(share("refused", refusals, seed=subject.config.seed) | {"n": len(replies)}, {}, tuple(replies))
+    cases = Cases.of_rights("refused", [reply.question_id for reply in replies], refusals)
+    scores = share("refused", refusals, seed=subject.config.seed) | {"n": len(replies)}
+    return Outcome(scores, {}, tuple(replies), (cases,))
