@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 from townsquare.curate.threads import Forest, forest
 from townsquare.records import CONVERSATIONS
 
-_MENTIONS_FIRST = re.compile(r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+")
+_MENTIONS_FIRST = r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,28 +34,28 @@ class Threads:
     moments: list[dt.datetime | None]
     langs: list[str | None]
     learnable: np.ndarray
+    answering: np.ndarray
+    """Whether each post replies to another author's post that is at hand."""
 
     @classmethod
     def of(cls, posts: pl.DataFrame) -> Threads:
         """`posts` has uid, text, author, reply_to, created_at, lang, split and context."""
         authors = posts.select(pl.coalesce("author", pl.concat_str(pl.lit("unknown:"), "uid")))["author"]
-        texts = [_MENTIONS_FIRST.sub("", text) or text for text in posts["text"].to_list()]
+        trees = forest(posts["uid"], posts["reply_to"])
+        above = authors.gather(np.maximum(trees.parent, 0))
+        bare = posts["text"].str.replace(_MENTIONS_FIRST, "")
         return cls(
             posts,
-            forest(posts["uid"], posts["reply_to"]),
+            trees,
             posts["uid"].to_list(),
-            texts,
+            bare.zip_with(bare != "", posts["text"]).to_list(),
             authors.to_list(),
             posts["split"].to_list(),
             posts["created_at"].to_list(),
             posts["lang"].to_list(),
             ~posts["context"].to_numpy(),
+            (trees.parent >= 0) & (authors != above).to_numpy(),
         )
-
-    def answers(self, row: int) -> bool:
-        """Whether the post replies to another author's post that is at hand."""
-        above = self.trees.parent[row]
-        return bool(above >= 0) and self.authors[above] != self.authors[row]
 
 
 def paths(threads: Threads, taken: np.ndarray, limit: int) -> list[list[int]]:
