@@ -66,13 +66,22 @@ class Grounder:
         self.words = Words(texts, fit)
         rare = self.words.rare(np.array(self.questions, np.int64))
         self.rare = dict(zip(self.questions, rare, strict=True))
-        self.near = dict(zip(self.questions, self.words.about(rare, LOOKED_AT), strict=True))
-        """The posts that share a question's rare words, best first."""
         self.names = {row: self._rare_names(row) for row in self.questions}
+        self.fitting = {row: [reply for reply in self.replies[row] if self._fits(reply, row)] for row in self.questions}
+        """The replies that are drawn and say what they are about, by the question."""
+        self.to_state = [row for row in self.questions if self.names[row] and self._drawn("stated", row)]
+        asked = sorted({*self.to_state, *(row for row, replies in self.fitting.items() if replies)})
+        near = self.words.about([self.rare[row] for row in asked], LOOKED_AT)
+        self.near = dict(zip(asked, near, strict=True))
+        """The posts that share a question's rare words, best first."""
 
     def _rare_names(self, asked: int) -> frozenset[int]:
         names = {name.lower() for name in _NAME.findall(self.threads.texts[asked])}
         return frozenset(word for word in self.rare[asked] if self.words.vocabulary[word] in names)
+
+    def _fits(self, reply: int, asked: int) -> bool:
+        about_it = self.states[reply] and not self.words.of(reply).isdisjoint(self.rare[asked])
+        return about_it and self._drawn("answered", reply)
 
     def _draw(self, *parts: object) -> float:
         return draw(self.config.seed, *parts)
@@ -85,21 +94,18 @@ class Grounder:
 
     def answered(self) -> list[dict[str, Any]]:
         """Questions and the replies they got, as far as a reply says what it is about."""
-        made = []
-        for asked in self.questions:
-            for row in self.replies[asked]:
-                about_it = self._states(row) and not self.words.of(row).isdisjoint(self.rare[asked])
-                if about_it and self._drawn("answered", row):
-                    made.append(self._told(asked, row, self.words.news(row, asked), kind=1.0))
+        made = [
+            self._told(asked, row, self.words.news(row, asked), kind=1.0)
+            for asked, replies in self.fitting.items()
+            for row in replies
+        ]
         return [row for row in made if row]
 
     def stated(self) -> list[dict[str, Any]]:
         """Questions, and statements from other threads that share a name and what a reply vouches for."""
         made = []
-        for asked in self.questions:
+        for asked in self.to_state:
             names = self.names[asked]
-            if not names or not self._drawn("stated", asked):
-                continue
             vouched = frozenset().union(*(self.words.news(row, asked) for row in self.replies[asked]))
             for row in self.near[asked][:STATED_LOOKED_AT]:
                 if self._states(row) and self._elsewhere(row, asked) and names & self.words.of(row):

@@ -6,7 +6,10 @@ A word is a number, in the order of the words' spelling. Ragged arrays are two: 
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -14,7 +17,7 @@ import polars as pl
 COMMON = 300  # a word in more posts than this tells nothing apart
 WORDS_LOOKED_UP = 6
 WORD = r"\p{Nd}+(?:[.:,]\p{Nd}+)*|[\p{L}\p{Nl}\p{No}]{3,}"
-AT_ONCE = 1 << 20  # postings that are sorted together: 8 MB
+AT_ONCE = 1 << 16  # postings that are sorted together: what a core's cache holds
 WORTH_BITS, SCORE_BITS = 23, 26  # a word's worth in steps of 2^-18, and the sum of six
 SPARE = 1 << 16  # posts whose words are kept as sets
 
@@ -68,16 +71,17 @@ class Words:
         asked = np.repeat(np.arange(len(words)), [len(some) for some in words])
         flat = np.fromiter((word for some in words for word in some), np.int64, len(asked))
         postings = np.bincount(asked, self.posts_with[flat], minlength=len(words)).cumsum()
-        found: list[list[int]] = []
-        start = 0
-        while start < len(words):
-            before = postings[start - 1] if start else 0
-            end = max(int(np.searchsorted(postings, before + AT_ONCE)), start + 1)
-            end = min(end, start + (1 << (63 - SCORE_BITS - self._row_bits)))
+        ends = []
+        while (start := ends[-1] if ends else 0) < len(words):
+            full = np.searchsorted(postings, (postings[start - 1] if start else 0) + AT_ONCE)
+            ends.append(min(max(int(full), start + 1), start + (1 << (63 - SCORE_BITS - self._row_bits)), len(words)))
+
+        def part(start: int, end: int) -> list[list[int]]:
             some = slice(*np.searchsorted(asked, [start, end]))
-            found += self._about(flat[some], asked[some] - start, min(end, len(words)) - start, most)
-            start = end
-        return found
+            return self._about(flat[some], asked[some] - start, end - start, most)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # sorting lets go of Python's lock
+            return list(chain.from_iterable(threads.map(part, [0, *ends[:-1]], ends)))
 
     @property
     def _row_bits(self) -> int:
