@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import polars as pl
@@ -138,4 +138,4 @@ def runs(first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def ragged(values: np.ndarray, owner: np.ndarray, count: int) -> list[list[int]]:
     """The values of each of `count` owners; `owner` ascends."""
     flat, ends = values.tolist(), np.searchsorted(owner, np.arange(count), side="right").tolist()
-    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [flat[start:end] for start, end in pairwise([0, *ends])]
