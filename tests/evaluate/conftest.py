@@ -20,6 +20,8 @@ from tests.evaluate.evaluate_square import (
 )
 from townsquare.square import Square
 
+COPIES = pa.map_(pa.string(), pa.float32())
+
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +32,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         read_questions=lambda square: QUESTIONS, read_truth=lambda square: truth, read_facts=lambda square: facts
     )
     corpus = types.SimpleNamespace(
-        read_documents=lambda square: pa.table({"uids": [[UIDS[0]], [UIDS[2]]]}),
+        read_documents=lambda square: pa.table(
+            {"uids": [[UIDS[0]], [UIDS[2]]], "scores": pa.array([[("copies", 1)], [("copies", 2)]], COPIES)}
+        ),
+        read_dropped=lambda square: pa.table({"uid": [UIDS[1]], "rule": ["promotion"]}),
         read_conversations=lambda square: pa.table({"uids": [[UIDS[2], UIDS[0]]]}),
     )
     monkeypatch.setitem(sys.modules, "townsquare.town", types.SimpleNamespace(tables=town))
