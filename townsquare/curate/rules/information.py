@@ -46,7 +46,7 @@ def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
 
 
 def _shouted(texts: pl.Series) -> pl.Series:
-    """Whether most letters are capitals, where there are many: of the few such texts alone small letters are counted."""
+    """Whether most letters are capitals, where there are many: only in those few texts are small letters counted."""
     capitals = pl.DataFrame({"text": texts}).with_row_index("row").with_columns(upper=_count(r"\p{Lu}"))
     many = capitals.filter(pl.col("upper") >= SHOUTED_LETTERS)
     shouted = many.filter(pl.col("upper") > SHOUTED * (pl.col("upper") + _count(r"\p{Ll}")))["row"]

@@ -59,7 +59,9 @@ def run(subject: Subject) -> Outcome:
     kept = [int(row["uid"] in in_corpus) for row in truth if not row["defects"]]
     scores = share("unfit_left_out", caught, seed=seed) | share("sound_kept", kept, seed=seed) | {"n": len(truth)}
     by_rule = _by_rule(square, {row["uid"]: frozenset(row["defects"]) for row in truth})
-    return Outcome(scores, {"by_rule": by_rule, "by_defect": {defect: dict(tally) for defect, tally in sorted(by_defect.items())}})
+    return Outcome(
+        scores, {"by_rule": by_rule, "by_defect": {defect: dict(tally) for defect, tally in sorted(by_defect.items())}}
+    )
 
 
 def _by_rule(square: Square, defects: dict[str, frozenset[str]]) -> dict[str, dict[str, float | int | None]]:
