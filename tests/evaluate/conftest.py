@@ -22,6 +22,8 @@ from tests.evaluate.evaluate_square import (
 )
 from townsquare.square import Square
 
+COPIES = pa.map_(pa.string(), pa.float32())
+
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +47,12 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     uids = [[UIDS[0]], [UIDS[2]]]
     documents = pa.table({"uids": uids, "text": [TEXTS[0], TEXTS[2]], "split": ["train", "test"]})
     documents = documents.append_column("document_id", pa.array([UIDS[0], UIDS[2]]))
+    documents = documents.append_column("scores", pa.array([[("copies", 1)], [("copies", 2)]], COPIES))
     turns = pa.table({"uids": [[UIDS[2], UIDS[0]]]})
+    dropped = pa.table({"uid": [UIDS[1]], "rule": ["promotion"]})
     monkeypatch.setattr("townsquare.curate.tables.read_documents", lambda square: documents)
     monkeypatch.setattr("townsquare.curate.tables.read_conversations", lambda square: turns)
+    monkeypatch.setattr("townsquare.curate.tables.read_dropped", lambda square: dropped)
     monkeypatch.setitem(sys.modules, "townsquare.town", types.SimpleNamespace(tables=town))
     monkeypatch.setattr("townsquare.serve.retrieval.search", search)
     monkeypatch.setitem(sys.modules, "townsquare.serve.assistant", types.SimpleNamespace(Assistant=Assistant))

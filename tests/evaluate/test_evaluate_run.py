@@ -17,7 +17,7 @@ from townsquare.errors import ConfigError, StaleError
 from townsquare.evaluate import copies
 from townsquare.evaluate.config import EvaluateConfig
 from townsquare.evaluate.run import run
-from townsquare.evaluate.tasks import TASKS
+from townsquare.evaluate.tasks import TASKS, town_filters
 from townsquare.ingest import store
 from townsquare.model import huggingface
 from townsquare.square import Square
@@ -89,6 +89,17 @@ def test_filters_are_judged_by_the_hidden_defects(evaluated: Square) -> None:
         "none": {"posts": 1, "left_out": 0},
         "spam": {"posts": 2, "left_out": 1},
     }
+    rules = receipt.results["details"]["town_filters"]["by_rule"]
+    assert rules["promotion"] == {"left_out": 1, "precision": 1.0, "recall": 1 / 2}  # one of two is learned
+    assert rules["bot"] == {"left_out": 0, "precision": None, "recall": 0.0}
+    assert rules["abuse"] == {"left_out": 0, "precision": None, "recall": None}
+
+
+def test_a_copy_that_stays_as_the_best_one_is_found(evaluated: Square) -> None:
+    defects = dict(zip(UIDS, (frozenset({"copy"}), frozenset({"copy"}), frozenset({"near_copy"})), strict=True))
+    rules = town_filters._by_rule(evaluated, defects)
+    assert rules["exact_duplicate"]["recall"] == 1 / 2, "learned, and no copy of it was found; left out"
+    assert rules["near_duplicate"]["recall"] == 1, "learned, as the best of two"
 
 
 def test_a_sound_post_that_was_taken_down_is_no_filters_fault(evaluated: Square) -> None:

@@ -43,7 +43,10 @@ def put_story(square: Square, word: str = "plain") -> None:
     put(square, "index", counts={"seen": 130, "kept": 110})
     scores = {"town_open_book": {"right": 0.8, "right_low": 0.7, "right_high": 0.9, "n": 50}, word: {"m": 1.5, "n": 3}}
     details = {
-        "town_filters": {"by_defect": {"spam": {"posts": 10, "left_out": 9}, "none": {"posts": 5, "left_out": 0}}}
+        "town_filters": {
+            "by_defect": {"spam": {"posts": 10, "left_out": 9}, "none": {"posts": 5, "left_out": 0}},
+            "by_rule": {"promotion": {"left_out": 8, "precision": 0.875, "recall": None}},
+        }
     }
     put(
         square, "evaluate", "chat",
@@ -164,6 +167,13 @@ def test_scores_come_with_interval_and_n(square: Square) -> None:
     assert re.search(r"right\s+80 %\s*70 % to 90 %", shown)
     assert re.search(r"9 of 10\s*90 %", shown)
     assert re.search(r"days\s*20 \(16 to 30\)", shown)
+
+
+def test_rules_come_with_precision_and_recall(square: Square) -> None:
+    put_story(square)
+    cells = [cell.strip() for cell in re.findall(r"<td[^>]*>([^<]*)</td>", written(square))]
+    at = cells.index("promotion")
+    assert cells[at : at + 4] == ["promotion", "8", "87.5\u202f%", ""], "what is not known stays empty"
 
 
 def test_what_has_not_run_is_shown_with_its_command(square: Square) -> None:

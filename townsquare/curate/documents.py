@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from townsquare.curate.threads import forest
+from townsquare.curate.threads import forest, tops
 from townsquare.records import DOCUMENTS
 
 
@@ -14,38 +15,39 @@ def build(posts: pl.DataFrame) -> pa.Table:
     """Documents of the posts, each post in exactly one. Where an author answers a post of theirs twice, the
     earlier answer goes on with the chain and the later one begins its own."""
     following = _following(posts)
-    text, uids = posts["text"].to_list(), posts["uid"].to_list()
-    continues = np.zeros(len(posts), bool)
-    continues[following[following >= 0]] = True
-    chains: list[list[int]] = []
-    for start in np.flatnonzero(~continues).tolist():
-        chain = [start]
-        while following[chain[-1]] >= 0:
-            chain.append(int(following[chain[-1]]))
-        chains.append(chain)
-    first = posts[[chain[0] for chain in chains]]
+    before = np.full(len(posts), -1, np.int64)
+    goes_on = np.flatnonzero(following >= 0)
+    before[following[goes_on]] = goes_on
+    head, place = tops(before)
+    order = np.lexsort((place, head))  # the chains by their first post, each from its first post to its last
+    heads = np.flatnonzero(before < 0)
+    ends = np.searchsorted(head[order], heads, side="right")
+    offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
+    parts, first = posts[order], posts[heads]
+    texts = pa.ListArray.from_arrays(offsets, parts["text"].to_arrow().cast(pa.string()))
     return pa.table(
         {
             "document_id": first["uid"].to_arrow(),
-            "text": pa.array(["\n".join(text[row] for row in chain) for chain in chains], pa.string()),
-            "uids": pa.array([[uids[row] for row in chain] for chain in chains], pa.list_(pa.string())),
+            "text": pc.binary_join(texts, "\n"),
+            "uids": pa.ListArray.from_arrays(offsets, parts["uid"].to_arrow().cast(pa.string())),
             "author_id": first["author_id"].to_arrow(),
             "network": first["network"].to_arrow(),
             "created_at": first["created_at"].to_arrow(),
             "lang": first["lang"].to_arrow(),
             "split": first["split"].to_arrow(),
-            "scores": pa.array(
-                [_scores(*row) for row in first.select("copies", "abusive", "sensitive").iter_rows()],
-                pa.map_(pa.string(), pa.float32()),
-            ),
+            "scores": _scores(first),
         }
     ).cast(DOCUMENTS)
 
 
-def _scores(copies: int, abusive: bool, sensitive: bool | None) -> list[tuple[str, float]]:
+def _scores(posts: pl.DataFrame) -> pa.MapArray:
     """How many copies there are; and, where so, that it insults and that its network marked it as sensitive."""
-    flags = (("abusive", abusive), ("sensitive", sensitive))
-    return [("copies", copies), *((name, 1.0) for name, holds in flags if holds)]
+    flags = [posts[name].fill_null(False).to_numpy() for name in ("abusive", "sensitive")]
+    told = np.stack([np.ones(len(posts), bool), *flags], axis=1)
+    values = np.stack([posts["copies"].to_numpy(), *flags], axis=1).astype(np.float32)
+    names = np.broadcast_to(np.array(["copies", "abusive", "sensitive"]), told.shape)
+    offsets = np.concatenate(([0], told.sum(axis=1).cumsum()))
+    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(names[told]), pa.array(values[told]))
 
 
 def _following(posts: pl.DataFrame) -> np.ndarray:

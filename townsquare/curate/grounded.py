@@ -7,29 +7,30 @@ The wrong posts share rare words with the question, so that a model must read an
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.conversations import Threads, row_of
 from townsquare.curate.splits import draw
+from townsquare.curate.words import Words
 from townsquare.model.chat import GROUNDED_POSTS, NOTHING_FOUND, grounded_prompt
 
 POST_CHARACTERS = 200
 QUESTION_CHARACTERS = 160
 ALL_CHARACTERS = 900  # prompt and answer: about a row of 256 tokens
-COMMON = 300  # a word in more posts than this tells nothing apart
-WORDS_LOOKED_UP = 6
 SAME_CONTENT = 0.6  # share of the answer's words from which another post may answer as well
+STATED_LOOKED_AT = 24
+LOOKED_AT = 12 * (GROUNDED_POSTS - 1)
 ALIKE = 0.7  # share of a question's weight that a statement must have where no reply vouches for it
 UNANSWERED_SHARE = 0.3
 
-_WORD = re.compile(r"\d+(?:[.:,]\d+)*|[^\W\d_]{3,}")
 _NAME = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][^\W_]{2,}")
 _ASKS_FOR = re.compile(
     r"\b(?:who|whose|what|when|where|which|how|why|wer|was|wann|wo|welche[rsn]?|wie|warum|qui|que|quand|où|quel(?:le)?s?|"
@@ -44,63 +45,43 @@ def asks(text: str) -> bool:
     return len(text) <= QUESTION_CHARACTERS and "?" in text and _ASKS_FOR.search(text) is not None
 
 
-class Words:
-    """An inverted index of the rarer words of the posts that may stand in a prompt."""
-
-    def __init__(self, texts: Sequence[str], eligible: Iterable[int]) -> None:
-        self.of = [frozenset(_WORD.findall(text.lower())) for text in texts]
-        self.eligible = list(eligible)
-        self.rows: dict[str, list[int]] = defaultdict(list)
-        for row in self.eligible:
-            for word in sorted(self.of[row]):
-                self.rows[word].append(row)
-
-    def rare(self, row: int) -> list[str]:
-        """The rarer words of a post, rarest first, as far as another post has them."""
-        known = [(len(self.rows[word]), word) for word in self.of[row] if word in self.rows]
-        return [word for count, word in sorted(known) if count <= COMMON][:WORDS_LOOKED_UP]
-
-    def news(self, row: int, asked: int) -> frozenset[str]:
-        """What a post says beyond the question: its numbers and rarer words that the question lacks."""
-        beyond = self.of[row] - self.of[asked]
-        return frozenset(word for word in beyond if len(self.rows.get(word, ())) <= COMMON)
-
-    def weight(self, asked: int, row: int) -> float:
-        """Share of the question's words, each weighed by its rarity, that a post has."""
-        worth = {word: self._worth(word) for word in sorted(self.of[asked]) if word in self.rows}
-        return sum(worth[word] for word in sorted(self.of[row] & worth.keys())) / max(sum(worth.values()), 1e-9)
-
-    def _worth(self, word: str) -> float:
-        return math.log(1 + len(self.eligible) / len(self.rows[word]))
-
-    def about(self, words: Sequence[str]) -> list[int]:
-        """Posts that share the words, best first: each word counts by its rarity."""
-        scores: dict[int, float] = defaultdict(float)
-        for word in words:
-            worth = self._worth(word)
-            for row in self.rows[word]:
-                scores[row] += worth
-        return sorted(scores, key=lambda row: (-scores[row], row))
-
-
 class Grounder:
     """Makes grounded conversations; `taken` marks the posts that are learned."""
 
     def __init__(self, threads: Threads, taken: np.ndarray, config: CurateConfig) -> None:
         self.threads, self.taken, self.config = threads, taken, config
-        texts = threads.texts
-        fit = [row for row in range(len(texts)) if threads.learnable[row] and len(texts[row]) <= POST_CHARACTERS]
-        self.fit = frozenset(fit)
-        self.words = Words(texts, fit)
-        self.questions = [row for row, text in enumerate(texts) if asks(text)]
-        self.names = {row: {name.lower() for name in _NAME.findall(texts[row])} for row in self.questions}
-        self.replies: dict[int, list[int]] = defaultdict(list)
-        for row, above in enumerate(threads.trees.parent.tolist()):
-            if above in self.names and threads.answers(row):
-                self.replies[above].append(row)
+        texts = pl.Series("text", threads.texts, dtype=pl.String)
+        fit = threads.learnable & (texts.str.len_chars() <= POST_CHARACTERS).to_numpy()
+        may_ask = (texts.str.len_chars() <= QUESTION_CHARACTERS) & texts.str.contains("?", literal=True)
+        self.questions = [row for row in may_ask.arg_true().to_list() if asks(threads.texts[row])]
+        self.states: list[bool] = (fit & ~texts.str.contains("?", literal=True).to_numpy()).tolist()
+        self.roots: list[int] = threads.trees.root.tolist()
+        self.answers: list[bool] = threads.answering.tolist()
+        self.replies: dict[int, list[int]] = {row: [] for row in self.questions}
+        for row in np.flatnonzero(threads.answering & np.isin(threads.trees.parent, self.questions)).tolist():
+            self.replies[int(threads.trees.parent[row])].append(row)
         self.pool: dict[str, list[int]] = defaultdict(list)  # by split
-        for row in fit:
+        for row in np.flatnonzero(fit).tolist():
             self.pool[threads.splits[row]].append(row)
+        self.words = Words(texts, fit)
+        rare = self.words.rare(np.array(self.questions, np.int64))
+        self.rare = dict(zip(self.questions, rare, strict=True))
+        self.names = {row: self._rare_names(row) for row in self.questions}
+        self.fitting = {row: [reply for reply in self.replies[row] if self._fits(reply, row)] for row in self.questions}
+        """The replies that are drawn and say what they are about, by the question."""
+        self.to_state = [row for row in self.questions if self.names[row] and self._drawn("stated", row)]
+        asked = sorted({*self.to_state, *(row for row, replies in self.fitting.items() if replies)})
+        near = self.words.about([self.rare[row] for row in asked], LOOKED_AT)
+        self.near = dict(zip(asked, near, strict=True))
+        """The posts that share a question's rare words, best first."""
+
+    def _rare_names(self, asked: int) -> frozenset[int]:
+        names = {name.lower() for name in _NAME.findall(self.threads.texts[asked])}
+        return frozenset(word for word in self.rare[asked] if self.words.vocabulary[word] in names)
+
+    def _fits(self, reply: int, asked: int) -> bool:
+        about_it = self.states[reply] and not self.words.of(reply).isdisjoint(self.rare[asked])
+        return about_it and self._drawn("answered", reply)
 
     def _draw(self, *parts: object) -> float:
         return draw(self.config.seed, *parts)
@@ -109,30 +90,26 @@ class Grounder:
         return self._draw(kind, self.threads.uids[row]) < share * self.config.grounded_share
 
     def _states(self, row: int) -> bool:
-        return row in self.fit and not self.taken[row] and "?" not in self.threads.texts[row]
+        return self.states[row] and not self.taken[row]
 
     def answered(self) -> list[dict[str, Any]]:
         """Questions and the replies they got, as far as a reply says what it is about."""
-        made = []
-        for asked in self.questions:
-            rare = frozenset(self.words.rare(asked))
-            for row in self.replies[asked]:
-                if self._states(row) and rare & self.words.of[row] and self._drawn("answered", row):
-                    made.append(self._told(asked, row, self.words.news(row, asked), kind=1.0))
+        made = [
+            self._told(asked, row, self.words.news(row, asked), kind=1.0)
+            for asked, replies in self.fitting.items()
+            for row in replies
+        ]
         return [row for row in made if row]
 
     def stated(self) -> list[dict[str, Any]]:
         """Questions, and statements from other threads that share a name and what a reply vouches for."""
         made = []
-        for asked in self.questions:
-            rare = self.words.rare(asked)
-            names = self.names[asked].intersection(rare)
-            if not names or not self._drawn("stated", asked):
-                continue
+        for asked in self.to_state:
+            names = self.names[asked]
             vouched = frozenset().union(*(self.words.news(row, asked) for row in self.replies[asked]))
-            for row in self.words.about(rare)[: WORDS_LOOKED_UP * 4]:
-                if self._states(row) and self._elsewhere(row, asked) and names & self.words.of[row]:
-                    news = vouched & self.words.of[row]
+            for row in self.near[asked][:STATED_LOOKED_AT]:
+                if self._states(row) and self._elsewhere(row, asked) and names & self.words.of(row):
+                    news = vouched & self.words.of(row)
                     if news or (not vouched and self.words.weight(asked, row) >= ALIKE):
                         made.append(self._told(asked, row, news or self.words.news(row, asked), kind=2.0))
                         break
@@ -141,26 +118,33 @@ class Grounder:
     def _elsewhere(self, row: int, asked: int) -> bool:
         threads = self.threads
         return (
-            threads.trees.root[row] != threads.trees.root[asked]
+            self.roots[row] != self.roots[asked]
             and threads.splits[row] == threads.splits[asked]
-            and not threads.answers(row)
+            and not self.answers[row]
         )
 
     def unanswered(self) -> list[dict[str, Any]]:
         """Questions among posts that have none of their rarest words."""
+        chosen = [
+            asked
+            for asked in self.questions
+            if self.names[asked] and self._drawn("unanswered", asked, UNANSWERED_SHARE)
+        ]
+        telling = [self.names[asked].union(self.rare[asked][:2]) for asked in chosen]
+        rest = [
+            [word for word in self.rare[asked] if word not in told] for asked, told in zip(chosen, telling, strict=True)
+        ]
+        near = self.words.about(rest, 12 * GROUNDED_POSTS)
         made = []
-        for asked in self.questions:
-            rare = self.words.rare(asked)
-            if self.names[asked].intersection(rare) and self._drawn("unanswered", asked, UNANSWERED_SHARE):
-                telling = frozenset(rare[:2]) | self.names[asked].intersection(rare)
-                posts = self._others(asked, [word for word in rare if word not in telling], GROUNDED_POSTS, telling)
-                if posts is not None:
-                    made.append(self._row(asked, posts, NOTHING_FOUND, end=asked, kind=3.0))
+        for asked, told, about in zip(chosen, telling, near, strict=True):
+            posts = self._others(asked, about, GROUNDED_POSTS, told)
+            if posts is not None:
+                made.append(self._row(asked, posts, NOTHING_FOUND, end=asked, kind=3.0))
         return [row for row in made if row]
 
-    def _told(self, asked: int, answer: int, news: frozenset[str], *, kind: float) -> dict[str, Any] | None:
-        threads, content = self.threads, self.words.of[answer]
-        others = self._others(asked, self.words.rare(asked), GROUNDED_POSTS - 1, news, content, answer)
+    def _told(self, asked: int, answer: int, news: frozenset[int], *, kind: float) -> dict[str, Any] | None:
+        threads, content = self.threads, self.words.of(answer)
+        others = self._others(asked, self.near[asked], GROUNDED_POSTS - 1, news, content, answer)
         if others is None:
             return None
         place = int(self._draw("place", threads.uids[asked], threads.uids[answer]) * GROUNDED_POSTS)
@@ -174,30 +158,30 @@ class Grounder:
     def _others(
         self,
         asked: int,
-        words: Sequence[str],
+        about: Sequence[int],
         count: int,
-        telling: frozenset[str],
-        content: frozenset[str] = frozenset(),
+        telling: frozenset[int],
+        content: frozenset[int] = frozenset(),
         answer: int = -1,
     ) -> list[int] | None:
-        """Posts that do not answer: about `words` first, then any; null when there are too few.
+        """Posts that do not answer: those `about` it first, then any; null when there are too few.
 
         None has a `telling` word, most of the answer's `content`, or the thread of the question or the answer.
         Up to two may ask themselves, for those are what a search finds first.
         """
         threads = self.threads
-        split, roots = threads.splits[asked], threads.trees.root[[asked, answer] if answer >= 0 else [asked]]
+        split, roots = threads.splits[asked], {self.roots[asked], self.roots[answer] if answer >= 0 else -1}
         pool = self.pool[split]
         start = int(self._draw("fill", threads.uids[asked], count) * max(len(pool), 1))
         fill = (pool[(start + step * 7919) % len(pool)] for step in range(min(len(pool), 40)))
         asking = int(self._draw("asking", threads.uids[asked], count) * 3)
         chosen: dict[str, int] = {}
-        for row in [*self.words.about(words)[: 12 * count], *fill]:
-            text, said = threads.texts[row], self.words.of[row]
+        for row in chain(about, fill):
+            text, said = threads.texts[row], self.words.of(row)
             fits = (
                 threads.splits[row] == split
-                and threads.trees.root[row] not in roots
-                and not said & telling
+                and self.roots[row] not in roots
+                and said.isdisjoint(telling)
                 and len(said & content) < SAME_CONTENT * max(len(content), 1)
                 and text not in chosen
             )

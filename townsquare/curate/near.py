@@ -1,7 +1,7 @@
 """Near duplicates: MinHash and LSH find candidates, the exact Jaccard similarity of shingles decides.
 
-Shingles are 5 bytes of folded text (UTF-8), for posts are too short for shingles of words. With 12 bands of 5 a
-pair at similarity 0.8 is a candidate with probability 0.991, at 0.9 with 0.99998. Nothing hangs on the order of rows.
+Shingles are 5 bytes of folded text (UTF-8), for posts are too short for shingles of words. With 14 bands of 5 a
+pair at similarity 0.8 is a candidate with probability 0.996, at 0.9 with 0.999996. Nothing hangs on the order of rows.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import polars as pl
 
 from townsquare.curate import normal
 from townsquare.curate.threads import components
+from townsquare.curate.words import runs
 
 SHINGLE = 5
-BANDS, ROWS = 12, 5
-BATCH_BYTES = 1 << 20
+BANDS, ROWS = 14, 5
+BATCH_BYTES = 1 << 16  # of text that is hashed at once, so that a core's cache holds it
 CHUNK = 1 << 16  # pairs whose signatures are compared at once
 ALL_PAIRS = 12  # a bucket up to this size is compared all with all, a larger one with its neighbours
-FAR = 0.25  # below the threshold by this much in the signature, a candidate is not looked at closely (4 sigma)
+FAR = 0.15  # below the threshold by this much in the signature, a candidate is not looked at closely (3 sigma)
+TOGETHER = 1 << 10  # pairs whose shingles are compared at once: what a core's cache holds
 CORE_BYTES = 16  # a shorter core is said by chance
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -81,38 +83,28 @@ def same_core(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def similarity(texts: list[bytes], left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Jaccard similarity of the texts' sets of shingles, exactly, for each pair: shared shingles over all shingles."""
-    rows, at = np.unique(np.concatenate([left, right]), return_inverse=True)
-    values, first = shingles([texts[row] for row in rows.tolist()])
-    sizes = np.diff(first)
-    one, other = at[: len(left)], at[len(left) :]
-    shared = np.zeros(len(left), np.int64)
-    for start in range(0, len(left), CHUNK):
-        a, b = one[start : start + CHUNK], other[start : start + CHUNK]
-        pair = np.repeat(np.arange(len(a), dtype=np.uint64), sizes[a] + sizes[b]) << np.uint64(8 * SHINGLE)
-        which = np.stack([a, b], axis=1).ravel()  # a pair's two sets stand side by side
-        joined = np.sort(pair | values[_within(first[which], sizes[which])])
-        twice = joined[1:][joined[1:] == joined[:-1]] >> np.uint64(8 * SHINGLE)
-        shared[start : start + CHUNK] = np.bincount(twice.astype(np.int64), minlength=len(a))
-    return shared / (sizes[one] + sizes[other] - shared)
+
+    def compared(start: int) -> np.ndarray:
+        pairs = np.stack([left[start : start + TOGETHER], right[start : start + TOGETHER]], axis=1)
+        return _similarity([texts[row] for row in pairs.ravel().tolist()])
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return np.concatenate([np.empty(0), *threads.map(compared, range(0, len(left), TOGETHER))])
 
 
-def _within(first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The numbers from each `first` on, as many as its size, one run after another."""
-    return np.arange(sizes.sum()) + np.repeat(first - np.concatenate(([0], np.cumsum(sizes)[:-1])), sizes)
-
-
-def shingles(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct runs of SHINGLE bytes of each text as numbers, and where each text's begin (and the last one's end).
-
-    A shorter text is one shingle.
-    """
+def _similarity(texts: list[bytes]) -> np.ndarray:
+    """Of the first text and the second, the third and the fourth, and so on. Sorted by pair, shingle and text, what
+    two texts share stands side by side."""
     values, counts = _windows(texts)
-    text = np.repeat(np.arange(len(texts), dtype=np.int64), counts)
-    order = np.lexsort((values, text))
-    values = values[order]
-    new = np.ones(len(values), bool)
-    new[1:] = (values[1:] != values[:-1]) | (text[1:] != text[:-1])  # sorted by text first, so text[order] is text
-    return values[new], np.concatenate(([0], np.cumsum(np.bincount(text[new], minlength=len(texts)))))
+    text = np.repeat(np.arange(len(texts), dtype=np.uint64), counts)
+    pair_at, one = np.uint64(8 * SHINGLE + 1), np.uint64(1)
+    keys = np.sort(text >> one << pair_at | values << one | text & one)
+    new = np.ones(len(keys), bool)
+    new[1:] = keys[1:] != keys[:-1]
+    keys = keys[new]
+    pair = (keys >> pair_at).astype(np.int64)
+    shared = np.bincount(pair[1:][keys[1:] ^ keys[:-1] == one], minlength=len(texts) // 2)
+    return shared / (np.bincount(pair, minlength=len(texts) // 2) - shared)
 
 
 def _windows(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -124,36 +116,37 @@ def _windows(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     for offset in range(SHINGLE):
         value = (value << np.uint64(8)) | joined[offset : offset + len(value)]
     begins = np.concatenate(([0], np.cumsum(counts + SHINGLE - 1)[:-1]))
-    return value[_within(begins, counts)], counts
+    return value[runs(begins, counts)], counts
 
 
 def minhash(texts: list[bytes]) -> np.ndarray:
-    """Signatures, uint32, one row a text and BANDS x ROWS columns: the least value of each hash over its shingles."""
-    rng = np.random.default_rng(0)
-    odd = rng.integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    shift = rng.integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64)
+    """Signatures, uint32, one row a text and BANDS x ROWS columns: the least value of each hash over its shingles.
+
+    A hash turns bits of the mixed shingle and multiplies modulo 2^32, each with numbers of its own.
+    """
+    own = np.random.default_rng(0).integers(0, 1 << 32, (2, BANDS * ROWS), dtype=np.uint32)
     out = np.empty((len(texts), BANDS * ROWS), np.uint32)
     ends = np.cumsum([len(text) for text in texts])
     cuts = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, BATCH_BYTES), side="left").tolist()
 
     def sign(start: int, end: int) -> None:
-        _sign(texts[start:end], odd, shift, out[start:end])
+        _sign(texts[start:end], own, out[start:end])
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # NumPy lets go of Python's lock
         list(threads.map(sign, cuts, [*cuts[1:], len(texts)]))
     return out
 
 
-def _sign(texts: list[bytes], odd: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
+def _sign(texts: list[bytes], own: np.ndarray, out: np.ndarray) -> None:
     if not texts:
         return
     values, counts = _windows(texts)
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    base = values * _MIX
-    base ^= base >> np.uint64(29)
-    for column in range(len(odd)):
-        hashed = ((base * odd[column] + shift[column]) >> np.uint64(32)).astype(np.uint32)
-        out[:, column] = np.minimum.reduceat(hashed, first)
+    mixed = values * _MIX
+    mixed ^= mixed >> np.uint64(29)
+    mixed = (mixed * _MIX >> np.uint64(32)).astype(np.uint32)
+    for column, (turn, factor) in enumerate(own.T):
+        out[:, column] = np.minimum.reduceat((mixed ^ turn) * (factor | np.uint32(1)), first)
 
 
 def _candidates(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import polars as pl
 
 LINK = r"(?i)https?://\S+|(?-u:\b)www\.\S+"  # no \b before http: an arrow's variation selector counts as a letter
 MENTION = r"@[\w.]+(?:@[\w.-]+)?"
-EMOJI = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\x{200d}\x{fe0f}\x{1f1e6}-\x{1f1ff}]"
+NO_EMOJI = r"[^\s\p{Extended_Pictographic}\p{Emoji_Modifier}\x{200d}\x{fe0f}\x{1f1e6}-\x{1f1ff}]"
 
 
 def says(text: pl.Expr, pattern: str) -> pl.Expr:
@@ -23,7 +23,12 @@ def without_links(text: pl.Expr) -> pl.Expr:
 def folded(text: pl.Expr) -> pl.Expr:
     """What two copies share: no links, no mentions, one case, one spacing, compatible characters as one (NFKC)."""
     bare = without_links(text).str.replace_all(MENTION, " ").str.normalize("NFKC").str.to_lowercase()
-    return bare.str.replace_all(r"\s+", " ").str.strip_chars()
+    return one_spacing(bare)
+
+
+def one_spacing(text: pl.Expr) -> pl.Expr:
+    """Every run of white space as one space, none at the ends. Lone spaces, which are most, are left alone."""
+    return text.str.replace_all(r"\s\s+|[^\S ]", " ").str.strip_chars()
 
 
 BEFORE = (
@@ -50,4 +55,5 @@ def template(fold: pl.Expr) -> pl.Expr:
 
 def letters(text: pl.Expr) -> pl.Expr:
     """How many letters and digits there are outside links and mentions."""
-    return without_links(text).str.replace_all(MENTION, "").str.count_matches(r"[\p{L}\p{N}]")
+    bare = without_links(text).str.replace_all(MENTION, "")
+    return bare.str.replace_all(r"[^\p{L}\p{N}]+", "").str.len_chars()  # in half the time of counting matches

@@ -21,8 +21,7 @@ def build(threads: Threads) -> pa.Table:
     posts = threads.posts.with_columns(
         parent=pl.Series(threads.trees.parent), author=pl.Series(threads.authors, dtype=pl.String)
     ).with_row_index("row")
-    replies = posts.filter((pl.col("parent") >= 0) & ~pl.col("context") & pl.col("likes").is_not_null())
-    replies = replies.filter(pl.Series([threads.answers(row) for row in replies["row"]], dtype=pl.Boolean))
+    replies = posts.filter(pl.Series(threads.answering) & ~pl.col("context") & pl.col("likes").is_not_null())
     columns = ["row", "parent", "author", "created_at", "observed_at", "likes"]
     best = (
         replies.select(columns)

@@ -24,11 +24,11 @@ def forest(uids: pl.Series, reply_to: pl.Series) -> Forest:
     parent = found.cast(pl.Int64).fill_null(-1).to_numpy().copy()
     parent[parent == np.arange(len(parent))] = -1
     _cut_cycles(parent, uids)
-    root, depth = _tops(parent)
+    root, depth = tops(parent)
     return Forest(parent, root, depth)
 
 
-def _tops(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def tops(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Root and depth of every node of a forest, by doubling: a chain of n posts takes log2(n) rounds."""
     up = np.where(parent < 0, np.arange(len(parent)), parent)
     depth = (parent >= 0).astype(np.int64)

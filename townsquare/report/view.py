@@ -46,6 +46,7 @@ def page(title: str, found: Sequence[Standing], grants: Sequence[Grant], head: E
         "runs": by_stage["train"],
         "scores": scores,
         "truth": truth_of(by_stage["evaluate"]),
+        "rules": rules_of(by_stage["evaluate"]),
         "takedowns": by_stage["takedown"],
         "estimate": groups_of(by_stage["fleet"][0].results) if by_stage["fleet"] else [],
         "grants": grants,
@@ -159,6 +160,15 @@ def truth_of(evaluations: Sequence[Receipt]) -> list[View]:
                 if t["posts"]
             ]
             return sorted(rows, key=lambda row: (row["label"] == "no defect", -row["share"], row["label"]))
+    return []
+
+
+def rules_of(evaluations: Sequence[Receipt]) -> list[View]:
+    """Per rule of curation, held against the town's truth: what it left out, its precision and recall."""
+    for receipt in evaluations:
+        rules = receipt.results.get("details", {}).get("town_filters", {}).get("by_rule", {})
+        if rules:
+            return [{"rule": words(rule), **figures} for rule, figures in rules.items()]
     return []
 
 

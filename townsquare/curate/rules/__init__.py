@@ -44,7 +44,7 @@ def all_rules() -> list[Rule]:
     ]  # fmt: skip
 
 
-def first_of(posts: pl.DataFrame, reasons: dict[str, pl.Expr]) -> pl.Series:
+def first_of(posts: pl.DataFrame, reasons: dict[str, pl.Expr | pl.Series]) -> pl.Series:
     """For each row the first reason whose expression is true, or null."""
     spoken = [pl.when(rule.fill_null(False)).then(pl.lit(reason)) for reason, rule in reasons.items()]
     return posts.select(pl.coalesce(spoken).cast(pl.String).alias("reason"))["reason"]

@@ -27,10 +27,11 @@ NOTICES = (
     r"(?:km|mi|miles?|kilomet(?:er|re)s?|steps)\b.*\b(?:with|using|via|app)\b",
     r"^my (?:daily|weekly|monthly|top) .{0,30}(?:stats|horoscope|is out|are out|artists)\b",
     r"\b(?:daily|weekly) .{0,30}(?:is out|just published)\b|\btop stories via\b",
+    r"^my (?:day|week|month|year) on \w+\b.*\d",
     r"^(?:just )?(?:checked in|check-in) (?:at|to) ",
     r"^(?:auto(?:matic(?:ally)?)?[- ]?(?:post|tweet|reply|shared)|this (?:post|message) was (?:sent|posted) "
     r"(?:automatically|by)|sent (?:from|via) (?:my )?(?:\w+ ){0,2}(?:app|phone|iphone|android))",
-    r"^(?:i )?(?:just )?(?:earned|unlocked|got) (?:the |a |an )?.{0,60}(?:badge|achievement)\b",
+    r"^(?:(?:i|we|somebody|someone) )?(?:just )?(?:earned|unlocked|got) (?:the |a |an )?.{0,60}(?:badge|achievement)\b",
     r"^(?:now playing|nowplaying|#nowplaying|listening to)\b",
 )
 

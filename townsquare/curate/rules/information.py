@@ -23,18 +23,35 @@ RUN = r"(?:a{9}|e{9}|h{9}|i{9}|o{9}|u{9}|[!]{9}|[?]{9}|(?:ha){9}|(?:lol ?){5})"
 
 
 def judge(posts: pl.DataFrame, config: CurateConfig) -> pl.Series:
-    bare = normal.without_links(pl.col("text")).str.replace_all(normal.MENTION, " ")
-    words = pl.col("fold").str.split(" ")
-    upper, lower = (bare.str.count_matches(kind).cast(pl.Float64) for kind in (r"\p{Lu}", r"\p{Ll}"))
+    fold, bare = pl.col("fold"), pl.col("bare")
+    posts = posts.select(
+        "text",
+        "fold",
+        bare=normal.without_links(pl.col("text")).str.replace_all(normal.MENTION, " ").str.strip_chars(),
+        words=fold.str.split(" "),
+    )
+    words = pl.col("words").list
     return first_of(
         posts,
         {
             "empty": pl.col("text").str.strip_chars() == "",
-            "only_links": bare.str.strip_chars() == "",
-            "only_emoji": bare.str.replace_all(normal.EMOJI, "").str.strip_chars() == "",
-            "no_words": bare.str.count_matches(r"[\p{L}\p{N}]") == 0,
-            "repetition": ((words.list.len() >= REPEATED_WORDS) & (words.list.n_unique() < REPEATED * words.list.len()))
-            | (pl.col("fold").str.replace_all(RUN, "").str.len_chars() < 0.5 * pl.col("fold").str.len_chars()),
-            "all_caps": (upper > SHOUTED * (upper + lower)) & (upper >= SHOUTED_LETTERS),
+            "only_links": bare == "",
+            "only_emoji": ~bare.str.contains(normal.NO_EMOJI),
+            "no_words": ~bare.str.contains(r"[\p{L}\p{N}]"),
+            "repetition": ((words.len() >= REPEATED_WORDS) & (words.n_unique() < REPEATED * words.len()))
+            | (fold.str.replace_all(RUN, "").str.len_chars() < 0.5 * fold.str.len_chars()),
+            "all_caps": _shouted(posts["bare"]),
         },
     )
+
+
+def _shouted(texts: pl.Series) -> pl.Series:
+    """Whether most letters are capitals, where there are many: only in those few texts are small letters counted."""
+    capitals = pl.DataFrame({"text": texts}).with_row_index("row").with_columns(upper=_count(r"\p{Lu}"))
+    many = capitals.filter(pl.col("upper") >= SHOUTED_LETTERS)
+    shouted = many.filter(pl.col("upper") > SHOUTED * (pl.col("upper") + _count(r"\p{Ll}")))["row"]
+    return capitals["row"].is_in(shouted.implode())
+
+
+def _count(kind: str) -> pl.Expr:
+    return pl.col("text").str.count_matches(kind).cast(pl.Float64)
