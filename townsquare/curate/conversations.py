@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from townsquare.curate.threads import Forest, forest
-from townsquare.records import CONVERSATIONS
+from townsquare.records import CONVERSATIONS, scores_of
 
 _MENTIONS_FIRST = re.compile(r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+")
 
@@ -108,7 +108,7 @@ def row_of(threads: Threads, end: int, turns: list[dict[str, Any]], **scores: fl
         "created_at": threads.moments[end],
         "lang": threads.langs[end],
         "split": threads.splits[end],
-        "scores": list(scores.items()),
+        "scores": scores_of(scores),
     }
 
 

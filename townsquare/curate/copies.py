@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from townsquare import receipts
-from townsquare.curate import tables
+from townsquare.curate import card, tables
 from townsquare.square import Square, current_version, next_version, publish, write_json
 from townsquare.traces import Texts, Traces, as_traces, rows_holding, rows_naming
 
@@ -60,6 +60,7 @@ def _rewrite(square: Square, live: Path, held: dict[str, np.ndarray]) -> Path:
             shutil.copyfile(live / f"{name}.parquet", partial / f"{name}.parquet")
         manifest["rows"][name] = len(rows) - int(rows.sum())
     write_json(partial / "manifest.json", manifest)
+    card.write(partial)
     partial.rename(version)
     publish(version)
     return version

@@ -19,6 +19,7 @@ from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.curate import (
     alone,
+    card,
     chitchat,
     conversations,
     documents,
@@ -36,7 +37,7 @@ from townsquare.curate.splits import split_of
 from townsquare.curate.threads import hit_rate
 from townsquare.progress import Bar, progress
 from townsquare.receipts import Receipt
-from townsquare.records import DROPPED
+from townsquare.records import DROPPED, score
 from townsquare.square import Square, next_version, publish, write_json
 
 PHASES = 7
@@ -59,7 +60,7 @@ def run(square: Square, config: CurateConfig) -> Receipt:
         if work.done:
             return work.done
         corpus = build(gated.read_gated(square, day), config)
-        version = _publish(square, corpus)
+        version = _publish(square, corpus, card.facts(square, day, told))
         work.count(**corpus.counts)
         work.results.update(version=version.name, **corpus.results, outputs={"corpus": receipts.sha256_of(version)})
     return work.receipt
@@ -168,7 +169,7 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, int]) -> dict[str, Any]:
     talks = made["conversations"]
     turns = talks["turns"].combine_chunks()
-    kinds = Counter(dict(scores)["grounded"] for scores in talks["scores"].to_pylist())
+    kinds = Counter(score(scores, "grounded") for scores in talks["scores"].to_pylist())
     return {
         "documents": len(made["documents"]),
         "conversations": len(talks),
@@ -185,14 +186,16 @@ def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, i
     }
 
 
-def _publish(square: Square, corpus: Corpus) -> Path:
+def _publish(square: Square, corpus: Corpus, facts: dict[str, Any]) -> Path:
     partial, version = square.corpus / ".partial", next_version(square.corpus)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, table in corpus.tables.items():
         tables.write(partial, name, table)
     rows = {name: len(corpus.tables[name]) for name in tables.SCHEMAS}
-    write_json(partial / "manifest.json", {"rows": rows, "counts": corpus.counts})
+    told = {name: corpus.results[name] for name in ("masked", "parent_hit_rate")}
+    write_json(partial / "manifest.json", {"rows": rows, "made": rows, "counts": corpus.counts, **told, **facts})
+    card.write(partial)
     partial.rename(version)
     publish(version)
     return version
