@@ -148,7 +148,7 @@ add_stage(
     CurateConfig,
     "townsquare.curate.run",
     "Make the corpus: documents, conversations and preference pairs, with a reason for every post left out.\n\n"
-    "Example: townsquare curate --languages en",
+    "Examples: townsquare curate --languages en\n\ntownsquare curate --decontaminate gsm8k_test.jsonl",
 )
 add_stage(
     "tokens",

@@ -77,6 +77,13 @@ Settings: {settings}.
 E-mail addresses, phone and card numbers and the like are masked by type, for example [email]: {masked}. Names and
 postal addresses are not masked.
 
+## Evaluation sets
+
+{sets}
+
+A post is left out that shares 13 words in a row with a text of such a set, or all of a text of 8 to 12 words, or that
+is a text of 4 to 7 words (after Brown et al. 2020, arXiv:2005.14165, appendix C). What is reworded is not found.
+
 ## How it is split
 
 By time: the newest {test} of the posts, with their whole threads, are the test. By author: threads that one of
@@ -187,6 +194,11 @@ def _readme(manifest: Facts, held: Mapping[str, pa.Table]) -> str:
         rules=_bullets(_rule(rule.NAME, rule.__doc__ or "") for rule in all_rules()),
         settings=", ".join(f"{name} {_value(settings[name])}" for name in settings if name != "runner"),
         masked=_listed(_largest({kind: n for kind, n in manifest["masked"].items() if n})) or "none was found",
+        sets=_bullets(
+            f"{name}: {of['texts']:,} texts, {of['found']:,} found in {of['posts']:,} posts, which were left out; "
+            f"{of['too_short']:,} too short to look for"
+            for name, of in manifest["decontamination"].items()
+        ),
         test=f"{settings['test_share']:.0%}",
         validation=f"{settings['validation_share']:.0%}",
         hit_rate="an unknown share" if manifest["parent_hit_rate"] is None else f"{manifest['parent_hit_rate']:.1%}",
