@@ -3,7 +3,7 @@
     python experiments/curation_pays/run.py SENATORS.tar.gz FOLDER [--posts 20000] [--steps 150]
 
 Posts: a town with all its defects, and every twelfth of the senators'. Raw: every post that the gate allows, as it
-came. Curated: the documents that curation makes of the same posts. Held out, whole threads and near duplicates with them:
+came. Curated: the documents that curation makes of the same posts. Held out, with whole threads and near duplicates:
 town posts whose hidden truth names no defect, and distinct senators' posts, half of the documents each.
 """
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from village import EVERYTHING, ingested, village
 
+from tests.curate.village import EVERYTHING, ingested, village
 from townsquare import receipts
 from townsquare.consent.grants import add_grant
 from townsquare.curate import copies, run, tables

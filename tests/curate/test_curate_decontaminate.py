@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from village import EVERYTHING, ingested, village
 
+from tests.curate.village import EVERYTHING, ingested, village
 from townsquare import receipts
 from townsquare.consent.grants import add_grant
 from townsquare.curate import run, tables

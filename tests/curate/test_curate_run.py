@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from village import DAY, EVERYTHING, START, ingested, village
 
+from tests.curate.village import DAY, EVERYTHING, START, ingested, village
 from townsquare.consent import declarations, gate
 from townsquare.consent.grants import Grant, add_grant
 from townsquare.curate import copies, gated, run, tables

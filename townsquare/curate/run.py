@@ -28,6 +28,7 @@ from townsquare.curate import (
     gated,
     grounded,
     near,
+    overrules,
     pairs,
     runners,
     tables,
@@ -59,18 +60,23 @@ def run(square: Square, config: CurateConfig) -> Receipt:
     day = today()
     told = dataclasses.replace(config, runner="native")  # who does the work is no part of what is made
     sets = decontaminate.evaluation_sets(square, config.decontaminate)
-    inputs = [*gated.inputs(square, day), *(one.as_input for one in sets)]
+    inputs = [*gated.inputs(square, day), overrules.as_input(square), *(one.as_input for one in sets)]
     with receipts.stage(square, "curate", inputs=inputs, config=told) as work:
         if work.done:
             return work.done
-        corpus = build(gated.read_gated(square, day), config, sets)
+        corpus = build(gated.read_gated(square, day), config, sets, overrules.standing(square))
         version = _publish(square, corpus, card.facts(square, day, told))
         work.count(**corpus.counts)
         work.results.update(version=version.name, **corpus.results, outputs={"corpus": receipts.sha256_of(version)})
     return work.receipt
 
 
-def build(posts: pl.DataFrame, config: CurateConfig, sets: Sequence[EvaluationSet] = ()) -> Corpus:
+def build(
+    posts: pl.DataFrame,
+    config: CurateConfig,
+    sets: Sequence[EvaluationSet] = (),
+    overruled: overrules.Standing = overrules.NONE,
+) -> Corpus:
     """The corpus of gated posts (see `gated.gated`). Pure: the same posts, in any order, make the same tables."""
     posts = posts.sort("uid")
     with progress("Curating", PHASES, "steps") as bar, _no_search_for_cycles():
@@ -80,7 +86,7 @@ def build(posts: pl.DataFrame, config: CurateConfig, sets: Sequence[EvaluationSe
         bar.advance(note="posts by themselves")
         usable = usable.with_columns(cluster=near.clusters(usable["fold"], config.near_duplicate))
         bar.advance(note="near duplicates")
-        reasons, overlaps = judge(usable, config, sets)
+        reasons, overlaps = judge(usable, config, sets, overruled)
         bar.advance(note="rules")
         made = _assemble(usable, reasons, config, bar)
     dropped = _dropped(posts, reasons, made)
@@ -107,7 +113,10 @@ def _no_search_for_cycles() -> Iterator[None]:
 
 
 def judge(
-    usable: pl.DataFrame, config: CurateConfig, sets: Sequence[EvaluationSet] = ()
+    usable: pl.DataFrame,
+    config: CurateConfig,
+    sets: Sequence[EvaluationSet] = (),
+    overruled: overrules.Standing = overrules.NONE,
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """`uid`, `rule`, `reason` and `context` of every usable post that is left out, with its first reason; and
     what was found of each evaluation set.
@@ -119,13 +128,13 @@ def judge(
         reason = usable[alone.REASON + rule.NAME] if rule.ALONE else rule.judge(usable, config)
         verdict = usable.select("uid", reason=reason, rule=pl.lit(rule.NAME), context=pl.lit(rule.CONTEXT))
         found.append(verdict.filter(pl.col("reason").is_not_null()).select("uid", "rule", "reason", "context"))
-    ruled = pl.concat(found).unique("uid", keep="first", maintain_order=True)
+    ruled = overrules.respected(pl.concat(found), usable, overruled).unique("uid", keep="first", maintain_order=True)
     out = ruled.filter(~pl.col("context"))
     left = usable.join(out.select("uid"), on="uid", how="anti", maintain_order="left")
     known = decontaminate.overlap(left, sets)
     ruled = pl.concat([known.posts, ruled]).unique("uid", keep="first", maintain_order=True)
     left = usable.join(ruled.select("uid"), on="uid", how="anti", maintain_order="left")
-    same = duplicates.copies(left).with_columns(context=pl.lit(True))
+    same = overrules.respected(duplicates.copies(left), usable, overruled).with_columns(context=pl.lit(True))
     return pl.concat([ruled, same]).sort("uid"), known.told
 
 
