@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from townsquare.curate.threads import Forest, forest
-from townsquare.records import CONVERSATIONS, TURN
+from townsquare.records import CONVERSATIONS, TURN, scores_of
 
 _MENTIONS_FIRST = r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+"
 
@@ -111,7 +111,7 @@ def row_of(threads: Threads, end: int, turns: list[dict[str, Any]], **scores: fl
         "created_at": threads.moments[end],
         "lang": threads.langs[end],
         "split": threads.splits[end],
-        "scores": list(scores.items()),
+        "scores": scores_of(scores),
     }
 
 
