@@ -307,16 +307,16 @@ def fleet_estimate(
 def fleet_validate(as_json: JsonOption = False, *, settings: Any) -> None:
     """Hold the estimate to published runs (a CSV of them), and print its errors.
 
-    Example: townsquare fleet validate --runs runs_mfu.csv
+    Example: townsquare fleet validate --runs runs_mfu.csv --memory memory.csv --plot errors.png
     """
     from townsquare.fleet.validate import validate
-    from townsquare.show import show_results
+    from townsquare.show import show_validation
 
     results = validate(make_config(ValidateConfig, settings))
     if as_json:
         echo_json(results)
     else:
-        show_results("fleet validate", results, Console())
+        show_validation(results, Console())
 
 
 app.add_typer(ledger_app, name="ledger")

@@ -44,6 +44,19 @@ def show_results(title: str, results: Mapping[str, Any], console: Console) -> No
     console.print(table)
 
 
+def show_validation(results: Mapping[str, Any], console: Console) -> None:
+    """Print the errors of `fleet validate`, and name its worst runs and groups."""
+    lists = ("worst", "groups")
+    show_results("fleet validate", {k: v for k, v in results.items() if k not in lists}, console)
+    for run in results.get("worst", ()):
+        console.print(
+            f"  {run['run']}: {run['measured_seconds']:,.4g} s measured, {run['error']:+.1%}", highlight=False
+        )
+    for name, group in list(results.get("groups", {}).items())[:FEW]:
+        said = f"{group['runs']} runs, median error {group['median_abs_error']:.1%}"
+        console.print(f"  group {name}: {said}", highlight=False)
+
+
 def show_plan(found: Mapping[str, Any], console: Console) -> None:
     """Print a fleet plan: the best one, the front it was chosen from, why it wins, what limits it, buy or rent."""
     parts = {"asked": found["asked"], "in time": found["in_time"], **found["plan"], "why": found["why"]["wins"]}

@@ -13,6 +13,7 @@ from townsquare.errors import ConfigError
 from townsquare.fleet.constants import TABLE, constants, shares
 from townsquare.fleet.estimate import Job, estimate
 from townsquare.fleet.hardware import gpu, known
+from townsquare.fleet.korthikanti import beside_calculon
 from townsquare.fleet.layout import Layout
 from townsquare.fleet.memory import activation_bytes_per_token, fits, held_activations, memory
 from townsquare.fleet.search import by_dial, fastest, largest
@@ -65,17 +66,13 @@ class Published(NamedTuple):
     """Activations, nothing made anew."""
     saved_gib: float
     """Activations, the sequence split and scores made anew."""
-    full_seconds: float
-    """A step that makes all layers anew, table 5."""
-    selective_seconds: float
-    """A step with the sequence split and scores made anew."""
 
 
 KORTHIKANTI = {
-    "22B": Published(GPT_22B, 1, 1, 4, 4, 45.56, 59.25, 9.56, 1.42, 1.10),
-    "175B": Published(GPT_175B, 8, 3, 1, 64, 45.56, 66.84, 12.35, 18.13, 13.75),
-    "530B": Published(GPT_530B, 35, 3, 1, 280, 31.64, 114.02, 23.08, 49.05, 37.83),
-    "1T": Published(GPT_1T, 64, 1, 1, 512, 32.96, 131.25, 26.56, 94.42, 71.49),
+    "22B": Published(GPT_22B, 1, 1, 4, 4, 45.56, 59.25, 9.56),
+    "175B": Published(GPT_175B, 8, 3, 1, 64, 45.56, 66.84, 12.35),
+    "530B": Published(GPT_530B, 35, 3, 1, 280, 31.64, 114.02, 23.08),
+    "1T": Published(GPT_1T, 64, 1, 1, 512, 32.96, 131.25, 26.56),
 }
 
 
@@ -100,21 +97,11 @@ def test_published_memory_of_large_models(name: str) -> None:
     assert need.activations_gb / GIB == pytest.approx(known_model.saved_gib, rel=0.08)
 
 
-@pytest.mark.parametrize("name", KORTHIKANTI)
-def test_published_step_times_of_large_models(name: str) -> None:
-    known_model = KORTHIKANTI[name]  # none of 175B, 530B and 1T was in the fit
-    job = Job(known_model.shape, 1e9, 2048, known_model.batch)
-    layout = Layout(
-        tensor=8,
-        pipeline=known_model.stages,
-        interleave=known_model.chunks,
-        micro_batch=known_model.micro_batch,
-        kernels="unfused",
-    )
-    anew = dataclasses.replace(layout, recompute="full", splits_sequence=False)
-    assert estimate(job, anew, A100).step_seconds == pytest.approx(known_model.full_seconds, rel=0.26)
-    scores = dataclasses.replace(layout, recompute="selective")
-    assert estimate(job, scores, A100).step_seconds == pytest.approx(known_model.selective_seconds, rel=0.32)
+def test_published_step_times_of_large_models() -> None:
+    found = beside_calculon()  # the two points of 22B alone were in the fit
+    assert sum(isinstance(error, float) for name, error in found.items() if " " in name) == 8
+    assert found["mean_abs_error"] < 0.09
+    assert found["worst_abs_error"] < 0.2
 
 
 def test_llama_3_405b() -> None:
@@ -149,7 +136,7 @@ def test_every_constant_has_meaning_unit_source_and_lies_within_its_bounds() -> 
     lines = TABLE.read_text(encoding="utf-8").splitlines()
     assert all(",," not in line.split(",", 2)[2] for line in lines)
     for kind in known():
-        for software in ("unfused", "flash", "fused", "overlapped"):
+        for software in ("unfused", "tuned", "flash", "fused", "overlapped"):
             for number_type in kind.peak_tflops:
                 shares(kind, Layout(kernels=software, number_type=number_type))
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from townsquare.errors import InputError
+from townsquare.errors import ConfigError, InputError
 from townsquare.fleet.config import ValidateConfig
-from townsquare.fleet.constants import constants
+from townsquare.fleet.constants import RESIDUALS, constants
 from townsquare.fleet.estimate import Job, estimate
 from townsquare.fleet.fit import Measured, fit
 from townsquare.fleet.runs import Unusable, measured_run, read_runs
-from townsquare.fleet.validate import fitted_constants, leave_one_group_out, validate
+from townsquare.fleet.validate import _by_site, fitted_constants, leave_one_group_out, validate
 
 ROW = {
     "id": "row-1",
@@ -77,6 +77,23 @@ def test_errors_that_are_known_beforehand(tmp_path: Path) -> None:
     assert results["worst"][0]["run"] == "row-2"
 
 
+def test_the_picture_shows_every_group(tmp_path: Path) -> None:
+    truth = predicted(ROW)
+    rows = [ROW | {"group": f"site-{n}", "step_time_s": repr(truth * (1 + n / 10))} for n in range(4)]
+    runs = write(tmp_path / "runs.csv", rows)
+    validate(ValidateConfig(runs=runs, plot=tmp_path / "errors.svg"))
+    drawn = (tmp_path / "errors.svg").read_text()
+    assert all(f"site-{n} (1)" in drawn for n in range(4))
+    with pytest.raises(ConfigError, match=r"a plot cannot be \.txt"):
+        validate(ValidateConfig(runs=runs, plot=tmp_path / "errors.txt"))
+
+
+def test_each_site_counts_alike() -> None:
+    runs = [measured_run(ROW | {"group": name}) for name in "aaaaaaaabc"]
+    values = np.array([0.0] * 8 + [1.0, 2.0])
+    assert [_by_site(runs, values, share) for share in (0.3, 0.5, 0.9)] == [0.0, 1.0, 2.0]
+
+
 def test_memory_that_ran_out_is_not_called_a_fit(tmp_path: Path) -> None:
     rows = [ROW | {"num_gpus": "1", "tp": "1", "oom": "yes", "step_time_s": ""}]  # 8B with Adam on one GPU of 80 GB
     results = validate(ValidateConfig(memory=write(tmp_path / "memory.csv", rows)))
@@ -96,6 +113,14 @@ def test_how_rows_are_read() -> None:
     assert measured_run(ROW | {"software": "X (4x100Gb RoCE)"}).gpu.network_gb_s == 6.25
     assert measured_run(ROW | {"precision": "mxfp8"}).layout.number_type == "fp8"
     assert measured_run(ROW | {"precision": "nvfp4", "gpu": "B200"}).layout.number_type == "fp4"
+    old = ROW | {"date": "2021-04", "recompute": "full", "software": "Megatron-LM"}
+    assert measured_run(old).layout.kernels == "tuned"
+    assert measured_run(old | {"dp_strategy": "ZeRO-3 (DeepSpeed)"}).layout.kernels == "unfused"
+    assert measured_run(ROW | {"micro_batch": "", "recompute": "full"}).layout.micro_batch in (8, 16)  # as many as fit
+    assert measured_run(ROW | {"micro_batch": "", "pp": "2"}).layout.micro_batch == 1
+    assert measured_run(ROW | {"tp": "", "pp": "", "num_gpus": "1", "task": "lora"}).layout.trains == "adapters"
+    with pytest.raises(Unusable, match="quantised"):
+        measured_run(ROW | {"precision": "bf16-true+bnb.nf4"})
     with pytest.raises(Unusable, match="batch smaller"):
         measured_run(ROW | {"global_batch_seqs": "4"})
     with pytest.raises(Unusable, match="no such number type"):
@@ -168,7 +193,10 @@ def test_published_runs(planner: Path) -> None:
     assert results["left_out_median_abs_error"] < 0.08
     assert results["left_out_p90_abs_error"] < 0.20
     assert results["step_time_median_abs_error"] < 0.07
-    assert results["memory_median_abs_error"] < 0.11
+    assert results["memory_median_abs_error"] < 0.10
+    assert results["out_of_memory_runs"] == 6
+    low, high = results["measured_over_estimated_p10_p90"]
+    assert (low, high) == pytest.approx(RESIDUALS, abs=0.01)
     assert results["out_of_memory_called_a_fit"] == 0
 
 

@@ -58,6 +58,8 @@ class ValidateConfig:
     """A CSV of measured training runs: shape, batch, layout, GPU kind and step_time_s in columns of those names."""
     memory: Path | None = None
     """A CSV of runs whose memory was measured, mem_gib and oom (yes where it ran out) among its columns."""
+    plot: Path | None = None
+    """Where to draw the errors by group: a .png, .svg or .pdf file."""
 
 
 PURPOSES = ("train", "tune", "evaluate", "serve")

@@ -9,10 +9,11 @@ from townsquare.errors import ConfigError
 
 Sharding = Literal["none", "optimizer", "full"]
 Recompute = Literal["none", "selective", "half", "full"]
-Kernels = Literal["unfused", "flash", "fused", "overlapped"]
+Kernels = Literal["unfused", "tuned", "flash", "fused", "overlapped"]
 """Generation of the software.
 
-unfused: attention scores are written out (trainers before late 2022). flash: PyTorch with a flash attention kernel.
+unfused: attention scores are written out (trainers before late 2022). tuned: so they are, in the GPU vendor's own
+trainer on its own cluster (Megatron-LM before late 2022). flash: PyTorch with a flash attention kernel.
 fused: a vendor's fused blocks and overlapped tensor communication (Transformer Engine, Megatron-Core, NeMo).
 overlapped: besides, inside a rack of NVLink, the experts' exchange within the kernels (Megatron-Core from mid 2026).
 """
@@ -58,7 +59,7 @@ class Layout:
     @property
     def writes_scores(self) -> bool:
         """Whether attention scores go through memory, and communication is not hidden: software before late 2022."""
-        return self.kernels == "unfused"
+        return self.kernels in ("unfused", "tuned")
 
     @property
     def between(self) -> int:

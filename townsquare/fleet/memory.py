@@ -8,7 +8,7 @@ from townsquare.fleet.hardware import Gpu
 from townsquare.fleet.layout import Layout
 from townsquare.fleet.shape import Shape
 
-LOGIT_BYTES = {"unfused": 8, "flash": 12, "fused": 6, "overlapped": 6}
+LOGIT_BYTES = {"unfused": 8, "tuned": 8, "flash": 12, "fused": 6, "overlapped": 6}
 """Bytes a logit at the peak: float32 and its gradient; PyTorch's own loss keeps the bf16 ones too."""
 CONTEXT_GB = 2.5
 """CUDA context, cuBLAS workspaces and NCCL channels, in GB; they come with every process."""
@@ -25,7 +25,7 @@ class Memory:
     optimizer_gb: float
     activations_gb: float
     temporary_gb: float
-    """Logits, and weights gathered from other replicas."""
+    """Logits, and weights gathered from other replicas; or a base's weights while it is loaded, where they are more."""
     context_gb: float
     """What the driver, the communication library and the allocator hold beside tensors."""
 
@@ -55,6 +55,8 @@ def memory(shape: Shape, layout: Layout, sequence_length: int, sequences_per_ste
     logits = LOGIT_BYTES[layout.kernels] * tokens * shape.vocabulary / layout.tensor
     layer = everything / max(shape.layers / layout.pipeline, 1)
     gathered = 2 * 2 * layer if full else 0.0  # this layer and the next, in bf16
+    if full and layout.trains == "adapters":
+        gathered = max(gathered, 2 * everything - live - logits)  # each GPU loads the whole base before it is divided
     tensors = Memory(
         weights_gb=(1 if layout.trains == "adapters" and layout.number_type != "bf16" else 2) * weights / 1e9,
         gradients_gb=4 * weights * trained / 1e9,  # float32: the sum over micro-batches
@@ -121,6 +123,9 @@ def activation_bytes_per_token(shape: Shape, layout: Layout, sequence_length: in
         mlp = (mlp * shape.dense_layers + (routed + inner * shape.shared_width) * shape.expert_layers) / shape.layers
     split += mlp
     whole += given
+    if layout.trains == "adapters" and layout.kernels == "flash" and shape.gated:
+        whole += 16 * h  # uncompiled, as adapters' trainers run: each of two RMS norms keeps two float32 copies
+        split += 2 * shape.mlp_width  # and SwiGLU both of its factors
     if layout.writes_scores:
         whole += 2 * h  # dropout's masks, after attention and after the block: a byte a value
         if layout.recompute == "none":

@@ -19,7 +19,7 @@ from townsquare.receipts import Receipt
 from townsquare.square import Square
 
 VOCABULARY_SIZE = 65_536  # for a square without a vocabulary
-ASSUMED = "no interruptions; the range holds four of five published runs whose group the constants had not seen"
+ASSUMED = "no interruptions; the range holds four of five runs of a site that the constants have not seen"
 
 
 def run(square: Square, config: EstimateConfig) -> Receipt:

@@ -44,6 +44,8 @@ class MeasuredRun:
     sequences_per_step: int
     step_seconds: float | None
     memory_gib: float | None
+    tensors_only: bool
+    """The measurement is PyTorch's of its tensors, without context and allocator."""
     out_of_memory: bool
 
 
@@ -75,26 +77,33 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
     """One row. Raises Unusable."""
     shape = _shape(row)
     kind = _gpu(row)
-    for column in ("seq_len", "num_gpus", "tp", "pp"):
+    if "bnb" in row.get("precision", ""):
+        raise Unusable("weights are quantised")
+    alone = row.get("num_gpus") == "1" or row.get("dp_strategy") == "FSDP"  # then there is nothing to divide among
+    for column in ("seq_len", "num_gpus", *(() if alone else ("tp", "pp"))):
         if not row.get(column):
             raise Unusable(f"{column} not stated")
     layout = _layout(row, shape)
     length = int(row["seq_len"])
     sequences = _integer(row, "global_batch_seqs", 0)
     step = _number(row, "step_time_s")
-    memory = _number(row, "mem_gib_per_gpu") or _number(row, "mem_gib")
+    measured_gib = _number(row, "mem_gib_per_gpu") or _number(row, "mem_gib")
+    if measured_gib is not None and row.get("mem_kind", "").endswith(" GB"):
+        measured_gib *= 1e9 / 2**30
     oom = row.get("oom") == "yes"
     if step is not None and not row.get("recompute") and not oom:
         layout = _least_recompute(shape, layout, kind, length, sequences or layout.data)
+    if step is not None and sequences and not row.get("micro_batch") and layout.pipeline == 1:
+        layout = _most_at_once(shape, layout, kind, length, sequences)
     if not sequences:
-        if memory is None and not oom:
+        if measured_gib is None and not oom:
             raise Unusable("global_batch_seqs not stated")
         sequences = layout.data * layout.micro_batch * 4 * layout.pipeline
     if layout.number_type not in kind.peak_tflops:
         raise Unusable("no such number type on that GPU kind")
     if sequences < layout.data:
         raise Unusable("batch smaller than the replicas")
-    if step is None and memory is None and not oom:
+    if step is None and measured_gib is None and not oom:
         raise Unusable("neither step time nor memory stated")
     return MeasuredRun(
         name=row.get("id") or f"{row['group']} {row['model']}",
@@ -105,7 +114,8 @@ def measured_run(row: Mapping[str, str]) -> MeasuredRun:
         sequence_length=length,
         sequences_per_step=sequences,
         step_seconds=step,
-        memory_gib=memory,
+        memory_gib=measured_gib,
+        tensors_only="max" in row.get("mem_kind", ""),
         out_of_memory=oom,
     )
 
@@ -119,6 +129,14 @@ def _least_recompute(shape: Shape, layout: Layout, kind: Gpu, length: int, seque
         return layout
     full = dataclasses.replace(layout, recompute="full")
     return full if memory(shape, layout, length, sequences).total_gb > DOUBT * kind.memory_gb else layout
+
+
+def _most_at_once(shape: Shape, layout: Layout, kind: Gpu, length: int, sequences: int) -> Layout:
+    """Where a row does not say how many sequences pass at once: as many as fit, for that is the fastest."""
+    each = max(sequences // layout.data, 1)
+    larger = [dataclasses.replace(layout, micro_batch=n) for n in (16, 8, 4, 2) if each % n == 0]
+    need = ((one, memory(shape, one, length, sequences).total_gb) for one in larger)
+    return next((one for one, total_gb in need if total_gb <= kind.memory_gb), layout)
 
 
 def _integer(row: Mapping[str, str], column: str, default: int) -> int:
@@ -206,8 +224,8 @@ def _layout(row: Mapping[str, str], shape: Shape) -> Layout:
             recompute=recompute(row),
             number_type=number_type(row.get("precision", "")),
             kernels=kernels(row),
-            splits_sequence=kernels(row) != "unfused" or "SP" in row.get("recompute", ""),
-            trains="adapters" if row.get("task") == "lora" else "all",
+            splits_sequence=kernels(row) not in ("unfused", "tuned") or "SP" in row.get("recompute", ""),
+            trains="adapters" if row.get("task", "").startswith(("lora", "adapter")) else "all",
         )
     except ConfigError:
         raise Unusable("layout is not possible") from None
@@ -230,14 +248,15 @@ def recompute(row: Mapping[str, str]) -> Recompute:
         return "full"
     if not text.startswith("selective") or "layernorm" in text:
         return "none"
-    return "selective" if kernels(row) == "unfused" else "half"
+    return "selective" if kernels(row) in ("unfused", "tuned") else "half"
 
 
 def kernels(row: Mapping[str, str]) -> Kernels:
     """The generation of a row's software, by its date and name; without a date, fp16 tells old software."""
     date = row.get("date") or ("2022" if "fp16" in row.get("precision", "") else FLASH_FROM)
     if date < FLASH_FROM:
-        return "unfused"
+        theirs = row.get("software", "").startswith("Megatron-LM") and "DeepSpeed" not in row.get("dp_strategy", "")
+        return "tuned" if theirs else "unfused"
     software = row.get("software", "").lower()
     if not any(name in software for name in FUSED):
         return "flash"

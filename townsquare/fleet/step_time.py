@@ -34,13 +34,15 @@ class StepTime:
 def step_time(work: Work, shares: Shares) -> StepTime:
     """The step that this work makes: elementwise, for one run or for arrays of runs."""
     c, m = shares, work.micro_batches
-    matmul = work.matmul_seconds / (c.matmul_share * c.narrow_share) + work.traffic_seconds / c.traffic_share
+    matmul, traffic = work.matmul_seconds / (c.matmul_share * c.narrow_share), work.traffic_seconds / c.traffic_share
     attention = work.attention_seconds / c.attention_share
     moved = work.memory_seconds / c.memory_share + work.cast_seconds / c.cast_share
-    moved = moved + _beyond(work.kernels * c.kernel_seconds, matmul + attention + moved)
-    again = 1 + work.again / 3 * c.recompute_cost
-    matmul, attention, moved = matmul * again, attention * again, moved * again
-    computed = matmul + attention + moved
+    moved = moved + _beyond(work.kernels * c.kernel_seconds, matmul + traffic + attention + moved)
+    again = work.again * c.recompute_cost
+    matmul = matmul * (1 + again / 3) + traffic * (1 + again * work.forward_traffic)
+    head = work.head_seconds / c.matmul_share
+    attention, moved = attention * (1 + again / 3.5), moved * (1 + again / 3)
+    computed = matmul + attention + moved + head
     tensor = work.tensor_seconds / c.link_share * c.tensor_exposed
     expert = work.expert_seconds / c.link_share * c.expert_exposed
     context = (
@@ -52,11 +54,11 @@ def step_time(work: Work, shares: Shares) -> StepTime:
     exchange = work.exchange_seconds / c.link_share
     exposed_exchange = _beyond(exchange, one * work.overlap) + c.exchange_exposed * exchange
     replica = m * exposed_gather + exposed_exchange + work.operations * work.nodes * c.hop_seconds
-    bubble = work.bubble * one
+    bubble = work.bubble * ((one - head) * work.mean_layers + head * work.mean_head)
     optimizer = work.optimizer_seconds / c.memory_share + c.step_seconds
     straggler = c.straggler_share * work.doublings * (m * one + replica + bubble + optimizer)
     return StepTime(
-        matmul_seconds=m * matmul,
+        matmul_seconds=m * (matmul + head),
         attention_seconds=m * attention,
         memory_seconds=m * moved,
         tensor_seconds=m * tensor,

@@ -12,7 +12,9 @@ from townsquare.errors import ConfigError, InputError
 from townsquare.fleet.config import ValidateConfig
 from townsquare.fleet.constants import constants
 from townsquare.fleet.fit import Array, Measured, fit
-from townsquare.fleet.memory import fits, memory
+from townsquare.fleet.korthikanti import beside_calculon
+from townsquare.fleet.memory import Memory, fits, memory
+from townsquare.fleet.plot import plot_errors
 from townsquare.fleet.runs import MeasuredRun, read_runs
 from townsquare.progress import progress
 
@@ -34,7 +36,29 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     more, skipped_of_memory = _usable(config.memory)
     timed = [run for run in runs if run.step_seconds is not None]
     results = {"runs": len(timed), "skipped": skipped, "skipped_of_memory": skipped_of_memory}
-    return results | (_step_time(timed) if timed else {}) | _memory([*runs, *more])
+    table = list(constants().values())
+    measured = Measured.of(timed, table) if timed else None
+    left_out = leave_one_group_out(timed, measured) if measured else None
+    if measured is not None:
+        errors = measured.errors(np.array([row.value for row in table]))
+        results |= _step_time(timed, errors, left_out)
+    memory_ratios, of_memory = _memory([*runs, *more])
+    results |= of_memory | {"korthikanti": beside_calculon()}
+    if config.plot is not None and measured is not None:
+        shown = errors if left_out is None else left_out
+        _plot(config.plot, timed, shown, memory_ratios)
+    return results
+
+
+def _plot(path: Path, runs: Sequence[MeasuredRun], errors: Array, memory_ratios: Array) -> None:
+    groups = np.array([run.group for run in runs])
+    shares = np.expm1(errors)
+    text = _summary("x", errors)
+    note = (
+        f"{len(runs)} runs: step time median {text['x_median_abs_error']:.1%}, "
+        f"90th percentile {text['x_p90_abs_error']:.1%}; each group predicted without itself where there are enough"
+    )
+    plot_errors(path, {name: shares[groups == name] for name in sorted(set(groups))}, memory_ratios - 1, note)
 
 
 def _usable(path: Path | None) -> tuple[list[MeasuredRun], dict[str, int]]:
@@ -49,16 +73,12 @@ def _usable(path: Path | None) -> tuple[list[MeasuredRun], dict[str, int]]:
     return runs, reasons
 
 
-def _step_time(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
-    table = list(constants().values())
-    measured = Measured.of(runs, table)
-    errors = measured.errors(np.array([row.value for row in table]))
-    left_out = leave_one_group_out(runs, measured)
+def _step_time(runs: Sequence[MeasuredRun], errors: Array, left_out: Array | None) -> dict[str, Any]:
     shown = errors if left_out is None else left_out
     return {
         **_summary("step_time", errors),
         **_summary("left_out", left_out),
-        "measured_over_estimated_p10_p90": [float(np.quantile(np.exp(-shown), q)) for q in (0.1, 0.9)],
+        "measured_over_estimated_p10_p90": [float(np.exp(_by_site(runs, -shown, q))) for q in (0.1, 0.9)],
         "groups": _groups(runs, shown),
         "worst": [
             {
@@ -69,6 +89,14 @@ def _step_time(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
             for i in np.argsort(-np.abs(np.expm1(shown)))[:WORST]
         ],
     }
+
+
+def _by_site(runs: Sequence[MeasuredRun], values: Array, share: float) -> float:
+    """A quantile in which each group counts alike on each GPU kind, however many rows it has: of a new site's run."""
+    sites = [(run.group, run.gpu.name) for run in runs]
+    weights = np.array([1 / sites.count(site) for site in sites])
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), share * weights.sum())])
 
 
 def leave_one_group_out(runs: Sequence[MeasuredRun], measured: Measured) -> Array | None:
@@ -120,13 +148,19 @@ def _groups(runs: Sequence[MeasuredRun], errors: Array) -> dict[str, dict[str, f
     return dict(sorted(found.items(), key=lambda item: -item[1]["median_abs_error"]))
 
 
-def _memory(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
-    """Errors of memory, and rows that ran out of memory which the estimate calls a fit."""
+def _comparable_gib(run: MeasuredRun, need: Memory) -> float:
+    """What of an estimate the measurement took in."""
+    gb = need.total_gb - need.context_gb if run.tensors_only else need.total_gb
+    return gb * 1e9 / 2**30
+
+
+def _memory(runs: Sequence[MeasuredRun]) -> tuple[Array, dict[str, Any]]:
+    """Estimated over measured memory; its errors, and rows that ran out of memory which the estimate calls a fit."""
     needs = [(run, memory(run.shape, run.layout, run.sequence_length, run.sequences_per_step)) for run in runs]
     measured = [(run, need) for run, need in needs if run.memory_gib is not None and not run.out_of_memory]
-    ratios = np.array([need.total_gb * 1e9 / 2**30 / (run.memory_gib or 1) for run, need in measured])
+    ratios = np.array([_comparable_gib(run, need) / (run.memory_gib or 1) for run, need in measured])
     failed = [(run, need) for run, need in needs if run.out_of_memory]
-    return {
+    return ratios, {
         "memory_runs": len(measured),
         **_summary("memory", np.log(ratios) if len(ratios) else None),
         "out_of_memory_runs": len(failed),

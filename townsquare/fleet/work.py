@@ -24,8 +24,12 @@ class Work:
 
     matmul_seconds: Any
     """At the best measured rate."""
+    head_seconds: Any
+    """The output matrix and its loss, at the best measured rate and the rated bandwidth; never made anew."""
     traffic_seconds: Any
     """Operands of the matrix products from and to memory, at the rated bandwidth."""
+    forward_traffic: Any
+    """Share of that in the forward pass: gradients are summed in the backward one."""
     attention_seconds: Any
     """At the best measured bf16 matrix-product rate."""
     memory_seconds: Any
@@ -53,7 +57,10 @@ class Work:
     """Of nodes."""
     micro_batches: Any
     bubble: Any
-    """Micro-batches' worth of waiting, a step."""
+    """Micro-batches' worth of waiting, a step: filling and emptying pass through the mean stage."""
+    mean_layers: Any
+    """Layers of the mean stage over those of the busiest; the output matrix likewise is `mean_head`."""
+    mean_head: Any
     optimizer_seconds: Any
     """A step."""
 
@@ -70,8 +77,9 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
     gather, exchange, operations = _replicas(shape, layout, gpu)
     held, experts = held_parameters(shape, layout)
     shards = layout.data * layout.context if layout.sharding != "none" else 1
+    forward, traffic = _traffic_bytes(shape, layout, tokens)
     per_layer = {
-        "traffic_seconds": _traffic_bytes(shape, layout, tokens) / bandwidth,
+        "traffic_seconds": traffic / bandwidth,
         "memory_seconds": _moved_bytes(shape, layout, sequence_length) * tokens / bandwidth,
         "cast_seconds": _cast_bytes(shape, layout) * tokens / layout.tensor / bandwidth,
         "attention_seconds": _attention(shape, layout, sequence_length, gpu) * tokens / layout.tensor,
@@ -81,10 +89,13 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
         "context_seconds": _context(shape, layout, gpu, tokens) * (3 + again) / 3,
     }
     scaled = {name: value * layers for name, value in per_layer.items()}
-    scaled["memory_seconds"] += heads * 16 * tokens * shape.vocabulary / layout.tensor / bandwidth
+    inside, head = _matmul(shape, layout, gpu, tokens)
+    logits = 16 * tokens * shape.vocabulary / layout.tensor / bandwidth
     return Work(
-        matmul_seconds=_matmul(shape, layout, gpu, tokens, layers, heads),
+        matmul_seconds=inside * layers,
+        head_seconds=heads * (head + logits),
         **scaled,
+        forward_traffic=forward / traffic,
         stage_seconds=_stage(shape, layout, gpu, tokens),
         again=again,
         gather_seconds=gather,
@@ -95,6 +106,8 @@ def work(shape: Shape, layout: Layout, sequence_length: int, sequences_per_step:
         doublings=math.log2(nodes),
         micro_batches=micro_batches,
         bubble=(layout.pipeline - 1) / layout.interleave,
+        mean_layers=(shape.layers + 2 * (1 - heads)) / layout.pipeline / layers,
+        mean_head=1 / layout.pipeline,
         optimizer_seconds=OPTIMIZER_BYTES * (held + experts) / shards / bandwidth * learns,
     )
 
@@ -109,21 +122,21 @@ def busiest_stage(shape: Shape, layout: Layout) -> tuple[float, float]:
     return math.ceil((shape.layers + 2) / layout.pipeline), 0.0
 
 
-def _matmul(shape: Shape, layout: Layout, gpu: Gpu, tokens: float, layers: float, heads: float) -> float:
-    """Forward and both gradients, of frozen weights only one."""
+def _matmul(shape: Shape, layout: Layout, gpu: Gpu, tokens: float) -> tuple[float, float]:
+    """Of a layer and of the output matrix: forward and both gradients, of frozen weights only one."""
     passes = 2 if layout.trains == "adapters" else 3
     experts = shape.experts_per_token * shape.block(shape.expert_width) * shape.expert_layers / shape.layers
     rest = (shape.matrices_per_token - shape.vocabulary * shape.hidden) / shape.layers - experts
     if experts:
         rows = tokens / layout.tensor * layout.expert * shape.experts_per_token / shape.experts
         experts *= 1 + TILE / 2 / rows
-    inside = 2 * tokens * (rest + experts) / layout.tensor * passes * layers
-    head = 2 * passes * tokens * shape.vocabulary * shape.hidden / layout.tensor * heads
-    return inside / (gpu.matmul_tflops(layout.number_type) * 1e12) + head / (gpu.matmul_tflops("bf16") * 1e12)
+    inside = 2 * tokens * (rest + experts) / layout.tensor * passes
+    head = 2 * passes * tokens * shape.vocabulary * shape.hidden / layout.tensor
+    return inside / (gpu.matmul_tflops(layout.number_type) * 1e12), head / (gpu.matmul_tflops("bf16") * 1e12)
 
 
-def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> float:
-    """Of a layer, three passes: operands and results in bf16, and gradients summed in place."""
+def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> tuple[float, float]:
+    """Of a layer, forward and in all three passes: operands and results in bf16, and gradients summed in place."""
     inner = 3 if shape.gated else 2
     keys = 2 * shape.kv_heads * shape.head_dim
     mlp: float = shape.mlp_width
@@ -133,9 +146,8 @@ def _traffic_bytes(shape: Shape, layout: Layout, tokens: float) -> float:
     activations = tokens * (3 * shape.hidden + 2 * shape.query_width + keys + inner * mlp) / layout.tensor
     dense = (shape.parameters - shape.routed_parameters - shape.embedding_parameters) / layout.tensor
     weights = (dense + shape.routed_parameters / layout.expert) / shape.layers
-    if layout.trains == "adapters":
-        return 2 * 2 * (activations + weights)
-    return 3 * 2 * (activations + weights) + 4 * weights
+    forward = 2 * (activations + weights)
+    return forward, 2 * forward if layout.trains == "adapters" else 3 * forward + 4 * weights
 
 
 def _moved_bytes(shape: Shape, layout: Layout, sequence_length: int) -> float:
