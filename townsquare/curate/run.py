@@ -213,6 +213,7 @@ def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, i
         "grounded": {
             name: kinds[float(kind)] for kind, name in enumerate(("plain", "answered", "stated", "unanswered"))
         },
+        "pair_biases": pairs.biases(made["pairs"]),
         "reasons": _counted(made["dropped"]["reason"]),
         "languages": _counted(made["documents"]["lang"]),
         "masked": masked,
