@@ -96,7 +96,7 @@ Two replies to one post, by different authors, posted within a day of each other
 at much the same age, by authors whose other posts are liked about as much (at most twice, each plus one). One has at
 least twice the likes of the other, plus three. Likes are no verdict on truth: fame, wit, agreement and the hour earn
 them, and what was seen first is seen more. How being the better liked one goes with length, age when the likes were
-counted, and author reach (correlation, from -1 to 1; 0 is no lean):
+counted, delay after the post that is answered, and author reach (correlation, from -1 to 1; 0 is no lean):
 
 {leans}
 

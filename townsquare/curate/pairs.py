@@ -53,9 +53,13 @@ def _replies(threads: Threads) -> pl.DataFrame:
     ).with_row_index("row")
     age = (pl.col("observed_at") - pl.col("created_at")).dt.total_seconds() / 3600
     posts = posts.with_columns(reach=_reach(), age_hours=pl.when(age >= 0).then(age))
+    above = posts["created_at"].gather(np.maximum(threads.trees.parent, 0))
+    delay = (pl.col("created_at") - above).dt.total_seconds() / 3600
+    posts = posts.with_columns(delay_hours=pl.when(delay >= 0).then(delay))
     replies = posts.filter((pl.col("parent") >= 0) & ~pl.col("context") & pl.col("likes").is_not_null())
     replies = replies.filter(pl.Series([threads.answers(row) for row in replies["row"]], dtype=pl.Boolean))
-    return replies.select("row", "parent", "author", "created_at", "observed_at", "likes", "age_hours", "reach")
+    names = ("author", "created_at", "observed_at", "likes", "age_hours", "delay_hours", "reach")
+    return replies.select("row", "parent", *names)
 
 
 def _reach() -> pl.Expr:
@@ -88,7 +92,7 @@ def _pair(threads: Threads, row: dict[str, Any]) -> dict[str, Any]:
     above, good, bad = row["parent"], row["row"], row["row_right"]
     told = {
         f"{name}_{side}": row[name + suffix]
-        for name in ("likes", "age_hours", "reach")
+        for name in ("likes", "age_hours", "delay_hours", "reach")
         for side, suffix in (("chosen", ""), ("rejected", "_right"))
     }
     return {
@@ -103,13 +107,15 @@ def _pair(threads: Threads, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def biases(pairs: pa.Table) -> dict[str, dict[str, float | int | None]]:
-    """For length (characters), age and author reach, how being the chosen reply goes with it: `r`, the point-biserial
+    """For length (characters), age, delay after the post that is answered (where counts were taken together, the less
+    of it the older) and author reach, how being the chosen reply goes with it: `r`, the point-biserial
     correlation with the logarithm of one plus it, and `n`, the pairs in which it is known. 0 is no lean; null where
     nothing can be told."""
     rows = pairs.select(["chosen", "rejected", "scores"]).to_pylist()
     sides = {
         "length": [(float(len(row["chosen"])), float(len(row["rejected"]))) for row in rows],
         "age": [_both(row["scores"], "age_hours") for row in rows],
+        "delay": [_both(row["scores"], "delay_hours") for row in rows],
         "author_reach": [_both(row["scores"], "reach") for row in rows],
     }
     return {name: _lean([pair for pair in found if None not in pair]) for name, found in sides.items()}
