@@ -106,13 +106,13 @@ def _pair(threads: Threads, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def biases(pairs: pa.Table) -> dict[str, dict[str, float | int | None]]:
+def biases(pairs: pa.Table) -> dict[str, dict[str, Any]]:
     """For length (characters), age, delay after the post that is answered (where counts were taken together, the less
     of it the older) and author reach, how being the chosen reply goes with it: `r`, the point-biserial
     correlation with the logarithm of one plus it, and `n`, the pairs in which it is known. 0 is no lean; null where
     nothing can be told."""
     rows = pairs.select(["chosen", "rejected", "scores"]).to_pylist()
-    sides = {
+    sides: dict[str, list[tuple[float | None, float | None]]] = {
         "length": [(float(len(row["chosen"])), float(len(row["rejected"]))) for row in rows],
         "age": [_both(row["scores"], "age_hours") for row in rows],
         "delay": [_both(row["scores"], "delay_hours") for row in rows],
@@ -125,7 +125,7 @@ def _both(scores: Sequence[dict[str, Any]], name: str) -> tuple[float | None, fl
     return score(scores, f"{name}_chosen"), score(scores, f"{name}_rejected")
 
 
-def _lean(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, float | int | None]:
+def _lean(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, Any]:
     values = np.log1p(np.array(pairs, np.float64).reshape(-1, 2))
     spread = float(values.std()) if len(pairs) else 0.0
     if math.isclose(spread, 0.0, abs_tol=1e-12):
