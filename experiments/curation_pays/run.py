@@ -94,7 +94,8 @@ def sides(posts: pl.DataFrame, sound: set[str]) -> tuple[Texts, Texts]:
     out = marked.filter(pl.col("split") != "train").sort("uid")
     clean = out.filter((pl.col("fold") != "") & pl.col("uid").is_in(list(sound)))["text"].to_list()
     others = out.filter((pl.col("fold") != "") & (pl.col("network") == "table")).unique("fold", maintain_order=True)
-    pairs = zip(clean[:HELD_OUT_OF_EACH], others["text"].to_list()[:HELD_OUT_OF_EACH], strict=True)
+    count = min(HELD_OUT_OF_EACH, len(clean), len(others))
+    pairs = zip(clean[:count], others["text"].to_list()[:count], strict=True)
     held_out = [text for pair in pairs for text in pair]
     inside = posts.filter(marked["split"] == "train")
     raw = [text for text in inside.sort("uid")["text"].to_list() if text]

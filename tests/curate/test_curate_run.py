@@ -140,6 +140,9 @@ def test_no_refused_post_is_anywhere_and_every_post_is_accounted_for(
     config = CurateConfig(grounded_share=1.0, test_share=0.2)
     corpus = run.build(posts, config)
     check_invariants(seen, corpus.tables, refused)
+    by_language = corpus.results["by_language"]
+    assert sum(sum(rules.values()) for rules in by_language.values()) == len(rows)
+    assert sum(rules.get("kept", 0) for rules in by_language.values()) == corpus.counts["kept"]
     assert corpus.counts["kept"] + sum(corpus.counts["dropped"].values()) == corpus.counts["seen"] == len(rows)
     shuffled = run.build(posts.sample(fraction=1.0, shuffle=True, seed=5), config)
     assert shuffled.tables == corpus.tables

@@ -20,9 +20,8 @@ from tests.evaluate.evaluate_square import (
     put_shards,
     search,
 )
+from townsquare.records import SCORES, scores_of
 from townsquare.square import Square
-
-COPIES = pa.map_(pa.string(), pa.float32())
 
 
 @pytest.fixture
@@ -47,7 +46,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     uids = [[UIDS[0]], [UIDS[2]]]
     documents = pa.table({"uids": uids, "text": [TEXTS[0], TEXTS[2]], "split": ["train", "test"]})
     documents = documents.append_column("document_id", pa.array([UIDS[0], UIDS[2]]))
-    documents = documents.append_column("scores", pa.array([[("copies", 1)], [("copies", 2)]], COPIES))
+    documents = documents.append_column(
+        "scores", pa.array([scores_of({"copies": 1}), scores_of({"copies": 2})], SCORES)
+    )
     turns = pa.table({"uids": [[UIDS[2], UIDS[0]]]})
     dropped = pa.table({"uid": [UIDS[1]], "rule": ["promotion"]})
     monkeypatch.setattr("townsquare.curate.tables.read_documents", lambda square: documents)

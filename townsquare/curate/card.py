@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from townsquare import receipts
 from townsquare.consent.gate import LEARNING
 from townsquare.consent.grants import ANY, Grant, read_grants
-from townsquare.curate import croissant, tables
+from townsquare.curate import croissant, pairs, tables
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import all_rules
 from townsquare.records import SPLITS
@@ -89,6 +89,18 @@ is a text of 4 to 7 words (after Brown et al. 2020, arXiv:2005.14165, appendix C
 By time: the newest {test} of the posts, with their whole threads, are the test. By author: threads that one of
 {validation} of the authors began are for validation. Near duplicates stand on one side. An author of a validation
 thread may have replied in a training thread, for threads are not torn apart.
+
+## Preference pairs: which way they lean
+
+Two replies to one post, by different authors, posted within a day of each other, their likes counted within a day and
+at much the same age, by authors whose other posts are liked about as much (at most twice, each plus one). One has at
+least twice the likes of the other, plus three. Likes are no verdict on truth: fame, wit, agreement and the hour earn
+them, and what was seen first is seen more. How being the better liked one goes with length, age when the likes were
+counted, delay after the post that is answered, and author reach (correlation, from -1 to 1; 0 is no lean):
+
+{leans}
+
+Unknown likes make no pair. {unmatched}
 
 ## Known gaps
 
@@ -171,6 +183,7 @@ def _readme(manifest: Facts, held: Mapping[str, pa.Table]) -> str:
     gone = sum(made[name] - rows[name] for name in rows)
     languages = _known(documents["lang"])
     counts, span = manifest["counts"], _span(documents)
+    leans = pairs.biases(held["pairs"])
     undated = documents["created_at"].null_count
     used = pa.concat_arrays([pc.list_flatten(held[n]["uids"]).combine_chunks() for n in ("documents", "conversations")])
     return CARD.format(
@@ -203,6 +216,8 @@ def _readme(manifest: Facts, held: Mapping[str, pa.Table]) -> str:
         validation=f"{settings['validation_share']:.0%}",
         hit_rate="an unknown share" if manifest["parent_hit_rate"] is None else f"{manifest['parent_hit_rate']:.1%}",
         undated=f"{undated:,} documents have none." if undated else "Every document has one.",
+        leans=_bullets(_lean(name, of) for name, of in leans.items()),
+        unmatched=f"In {rows['pairs'] - leans['author_reach']['n']:,} pairs neither author's reach is known.",
         split=SPLIT,
     )
 
@@ -272,6 +287,11 @@ def _told(grant: Facts) -> str:
         f"{', '.join(grant['visibilities'])} posts of {grant['covers']}, {', '.join(grant['territory'])}, "
         f"{since}{until}{terms}"
     )
+
+
+def _lean(name: str, of: Mapping[str, Any]) -> str:
+    told = "cannot be told" if of["r"] is None else f"{of['r']:+.2f}"
+    return f"{name.replace('_', ' ')}: {told}, over {of['n']:,} pairs"
 
 
 def _rule(name: str, doc: str) -> str:

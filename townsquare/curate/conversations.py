@@ -136,10 +136,8 @@ def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     nested = {
         "turns": pa.ListArray.from_arrays(_offsets([row["turns"] for row in rows]), told),
         "uids": _lists([row["uids"] for row in rows]),
-        "scores": pa.MapArray.from_arrays(
-            _offsets([row["scores"] for row in rows]),
-            pa.array([name for name, _ in scores], pa.string()),
-            pa.array([value for _, value in scores], pa.float32()),
+        "scores": pa.ListArray.from_arrays(
+            _offsets([row["scores"] for row in rows]), pa.array(scores, CONVERSATIONS.field("scores").type.value_type)
         ),
     }
     return pa.table(

@@ -95,7 +95,8 @@ def build(
     return Corpus(
         made,
         {"seen": len(posts), "kept": kept, "dropped": _counted(dropped["rule"])},
-        _results(posts, made, masked) | {"decontamination": overlaps},
+        _results(posts, made, masked)
+        | {"decontamination": overlaps, "by_language": _by_language(posts, usable, dropped)},
     )
 
 
@@ -181,6 +182,20 @@ def _dropped(posts: pl.DataFrame, reasons: pl.DataFrame, made: dict[str, pa.Tabl
     return told.sort("uid").to_arrow().cast(DROPPED)
 
 
+def _by_language(posts: pl.DataFrame, usable: pl.DataFrame, dropped: pa.Table) -> dict[str, dict[str, int]]:
+    """Posts by language: `kept`, and those left out by rule. What the gate refuses is not read, so of no language."""
+    told = (
+        posts.select("uid")
+        .join(usable.select("uid", "lang"), on="uid", how="left")
+        .join(pl.DataFrame(pl.from_arrow(dropped)).select("uid", "rule"), on="uid", how="left")
+        .with_columns(pl.col("lang").fill_null("unknown"), pl.col("rule").fill_null("kept"))
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for lang, rule, count in told.group_by("lang", "rule").len().sort("lang", "rule").iter_rows():
+        counts.setdefault(lang, {})[rule] = count
+    return counts
+
+
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     counts = Counter(value for value in column.to_pylist() if value is not None)
     return {key: counts[key] for key in sorted(counts)}
@@ -198,6 +213,7 @@ def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, i
         "grounded": {
             name: kinds[float(kind)] for kind, name in enumerate(("plain", "answered", "stated", "unanswered"))
         },
+        "pair_biases": pairs.biases(made["pairs"]),
         "reasons": _counted(made["dropped"]["reason"]),
         "languages": _counted(made["documents"]["lang"]),
         "masked": masked,
