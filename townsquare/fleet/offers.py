@@ -43,10 +43,10 @@ def offers_of(config: PlanConfig, book: Book | None, at: dt.datetime) -> list[Of
         return _leases(book, at)
     if config.pool:
         pools = [_pool(text) for text in config.pool]
-        kinds = [pool.name for pool in pools]  # two lenders may have the same kind: then they are numbered
+        names = [pool.name for pool in pools]  # two lenders may have the same kind: then they are numbered
         return [
-            dataclasses.replace(pool, name=f"{pool.name} ({kinds[:place].count(pool.name) + 1})")
-            if kinds.count(pool.name) > 1
+            dataclasses.replace(pool, name=f"{pool.name} ({names[:place].count(pool.name) + 1})")
+            if names.count(pool.name) > 1
             else pool
             for place, pool in enumerate(pools)
         ]
