@@ -275,6 +275,8 @@ def test_pools_are_read_and_misspelt_ones_refused() -> None:
         ("H100 NVL", 2000, 1.9),
         ("A100 SXM 80GB", 16, 2.29),
     ]
+    twice = offers_of(PlanConfig(size="7B", pool=("H100=8", "A100=8", "H100=16")), None, STARTS)
+    assert [one.name for one in twice] == ["H100 SXM (1)", "A100 SXM 80GB", "H100 SXM (2)"]
     with pytest.raises(ConfigError, match="a pool cannot be"):
         offers_of(PlanConfig(size="7B", pool=("H100",)), None, STARTS)
     with pytest.raises(ConfigError, match="nothing fits"):

@@ -42,7 +42,14 @@ def offers_of(config: PlanConfig, book: Book | None, at: dt.datetime) -> list[Of
         assert book is not None
         return _leases(book, at)
     if config.pool:
-        return [_pool(text) for text in config.pool]
+        pools = [_pool(text) for text in config.pool]
+        names = [pool.name for pool in pools]  # two lenders may have the same kind: then they are numbered
+        return [
+            dataclasses.replace(pool, name=f"{pool.name} ({names[:place].count(pool.name) + 1})")
+            if names.count(pool.name) > 1
+            else pool
+            for place, pool in enumerate(pools)
+        ]
     kinds = [gpu(name) for name in config.gpu or USUAL]
     kinds = [kind for kind in kinds if config.gpu or config.number_type in kind.peak_tflops]
     return [
