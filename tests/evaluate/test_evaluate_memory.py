@@ -103,7 +103,7 @@ def test_posts_known_by_heart_are_counted_by_times_read(trained: Square, monkeyp
     long_enough = [text for text in TEXTS if len(tokenizer.encode(text).ids) + 2 >= 16]
     assert found["verbatim"] == 1 / 2
     assert found["held_out_verbatim"] == pytest.approx(1 / len(long_enough))
-    assert found["n"] == 2 + len(long_enough)
+    assert (found["n"], found["held_out_posts"]) == (2, len(long_enough))
     by_times = receipt.results["details"]["memorisation"]["by_times_read"]
     assert {times: group["n"] for times, group in by_times.items()} == {"0": len(long_enough), "2": 2}
     assert by_times["2"]["verbatim"] == 1 / 2

@@ -73,7 +73,8 @@ def _scored(seed: int, drawn: Sequence[tuple[int, Document]], matched: Sequence[
         **share("held_out_verbatim", [verbatim[i] for i in held_out], seed=seed),
         **share("matched", [matched[i] for i in of_trained], [whole[i] for i in of_trained], seed=seed),
         **share("held_out_matched", [matched[i] for i in held_out], [whole[i] for i in held_out], seed=seed),
-        "n": len(drawn),
+        "held_out_posts": len(held_out),
+        "n": len(of_trained),
     }
     by_times = {}
     for count in sorted(set(counts)):
