@@ -31,9 +31,15 @@ def run(subject: Subject) -> Outcome:
         if times[document.uid] and len(document.ids) >= SHORTEST:
             groups[min(times[document.uid], MOST_TIMES)].append(document)
     groups[0] = [document for document in held_out if len(document.ids) >= SHORTEST]
-    drawn = [(count, document) for count in sorted(groups) for document in subject.drawn(groups[count])]
+    drawn = [(count, document) for count in sorted(groups) for document in _drawn(subject, groups[count])]
     matched, whole = completed(subject, [document.ids for _, document in drawn])
     return _scored(subject.config.seed, drawn, matched, whole)
+
+
+def _drawn(subject: Subject, documents: Sequence[Document]) -> list[Document]:
+    """The first by a hash with the seed, so that models which read them differently often are asked about the same."""
+    ordered = sorted(documents, key=lambda document: hashed(f"{subject.config.seed} {document.uid}"))
+    return ordered[: subject.config.questions]
 
 
 def completed(subject: Subject, rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
