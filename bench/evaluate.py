@@ -73,4 +73,6 @@ def main(task_data: Path, model: Path, questions: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:  # it needs files that no package brings
+        sys.exit(print(__doc__))
     main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 300)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tests.evaluate.evaluate_square import TEXTS, UIDS, put_model, put_posts, put_shards
 from townsquare import receipts
-from townsquare.evaluate import weights
+from townsquare.evaluate import cases, weights
 from townsquare.evaluate.config import EvaluateConfig
 from townsquare.evaluate.run import run
 from townsquare.ingest import store
@@ -103,10 +105,28 @@ def test_posts_known_by_heart_are_counted_by_times_read(trained: Square, monkeyp
     long_enough = [text for text in TEXTS if len(tokenizer.encode(text).ids) + 2 >= 16]
     assert found["verbatim"] == 1 / 2
     assert found["held_out_verbatim"] == pytest.approx(1 / len(long_enough))
-    assert found["n"] == 2 + len(long_enough)
+    assert (found["n"], found["held_out_posts"]) == (2, len(long_enough))
     by_times = receipt.results["details"]["memorisation"]["by_times_read"]
     assert {times: group["n"] for times, group in by_times.items()} == {"0": len(long_enough), "2": 2}
     assert by_times["2"]["verbatim"] == 1 / 2
+
+
+def test_models_that_read_posts_differently_often_are_asked_about_the_same(
+    trained: Square, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three posts one is drawn; where two of the three were read, it is drawn again if it is among them."""
+    asked = []
+    for read in ((0, 1, 2), (0, 1), (0, 2), (1, 2)):
+        if (trained.runs / "base").exists():
+            shutil.rmtree(trained.runs / "base")
+            receipts.receipt_path(trained, "evaluate", "chat").unlink()
+        times = {uid: 0 if place in read else -1 for place, uid in enumerate(UIDS)}
+        put_training(trained, [TEXTS[0], OTHER, TEXTS[2]], times, epochs=1.0)
+        parrot(trained, monkeypatch, [])
+        run(trained, EvaluateConfig(tasks=("memorisation",), questions=1, seed=6))
+        asked.append(pq.read_table(cases.path(trained, "chat"))["case"].to_pylist())
+    assert [len(found) for found in asked] == [1, 1, 1, 1]
+    assert asked[1:].count(asked[0]) == 2
 
 
 def test_probes_for_removed_authors(trained: Square, monkeypatch: pytest.MonkeyPatch) -> None:

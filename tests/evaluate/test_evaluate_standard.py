@@ -187,3 +187,22 @@ def test_writing_ends_at_the_first_end_mark(square_with_model: Square, monkeypat
     assert model.generate_until([asked]) == ["It is 4.\n#### 4\n\n"]
     short = SimpleNamespace(args=("How much?", {"until": ["</s>"], "max_gen_toks": 5}))
     assert model.generate_until([short]) == [tokenizer.decode(told[:5])]
+
+
+def test_a_gguf_file_is_scored_as_the_same_weights_are(square_with_model: Square, task_data: Path) -> None:
+    pytest.importorskip("lm_eval", reason="the extra harness is not installed")
+    from townsquare.model import gguf_files
+
+    folder = square_with_model.models / "chat"
+    file = task_data / "Tiny-1.Q8.gguf"
+    gguf_files.save(huggingface.load(folder), folder, file, name="tiny", half=False)
+    tasks = ("arc_easy", "bits_per_byte")
+    receipt = run(square_with_model, EvaluateConfig(model=str(file), tasks=tasks, task_data=task_data))
+    scores = receipt.results["scores"]["arc_easy"]
+    assert (scores["accuracy"], scores["accuracy_normalised"]) == by_hand(square_with_model)
+    assert receipt.name == "Tiny-1.Q8"
+    assert "vocabulary" in receipt.results["skipped"]["bits_per_byte"]
+    with pytest.raises(InputError, match="no such model file"):
+        run(square_with_model, EvaluateConfig(model=str(task_data / "none.gguf")))
+    with pytest.raises(ConfigError, match="GGUF file"):
+        EvaluateConfig(model="../chat")

@@ -19,6 +19,8 @@ SERIES = ((LINE, "o"), (SECOND, "s"), (THIRD, "D"))
 """Colour and mark of the first, second and third model; further ones begin anew."""
 SIZE_INCHES = (5.6, 2.7)
 MANY_LABELS = 8
+LEAST_SHARE = 0.05
+"""Of an axis of shares: so much it shows, that nothing looks large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,8 @@ def intervals(title: str, series: Mapping[str, Sequence[Point]], unit: str, *, a
         axes.set_xticks(range(0, len(groups), every), groups[::every])
         axes.locator_params(axis="y", nbins=5)
         if as_share:
-            axes.set_ylim(bottom=0)
+            highest = max((point.high for points in series.values() for point in points), default=0.0)
+            axes.set_ylim(-0.04 * max(highest, LEAST_SHARE), 1.1 * max(highest, LEAST_SHARE))
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     return inline(sink.getvalue(), f"{title}, of {', '.join(series)}")
 

@@ -31,9 +31,15 @@ def run(subject: Subject) -> Outcome:
         if times[document.uid] and len(document.ids) >= SHORTEST:
             groups[min(times[document.uid], MOST_TIMES)].append(document)
     groups[0] = [document for document in held_out if len(document.ids) >= SHORTEST]
-    drawn = [(count, document) for count in sorted(groups) for document in subject.drawn(groups[count])]
+    drawn = [(count, document) for count in sorted(groups) for document in _drawn(subject, groups[count])]
     matched, whole = completed(subject, [document.ids for _, document in drawn])
     return _scored(subject.config.seed, drawn, matched, whole)
+
+
+def _drawn(subject: Subject, documents: Sequence[Document]) -> list[Document]:
+    """The first by a hash with the seed, so that models which read them differently often are asked about the same."""
+    ordered = sorted(documents, key=lambda document: hashed(f"{subject.config.seed} {document.uid}"))
+    return ordered[: subject.config.questions]
 
 
 def completed(subject: Subject, rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
@@ -73,7 +79,8 @@ def _scored(seed: int, drawn: Sequence[tuple[int, Document]], matched: Sequence[
         **share("held_out_verbatim", [verbatim[i] for i in held_out], seed=seed),
         **share("matched", [matched[i] for i in of_trained], [whole[i] for i in of_trained], seed=seed),
         **share("held_out_matched", [matched[i] for i in held_out], [whole[i] for i in held_out], seed=seed),
-        "n": len(drawn),
+        "held_out_posts": len(held_out),
+        "n": len(of_trained),
     }
     by_times = {}
     for count in sorted(set(counts)):
