@@ -14,6 +14,7 @@ from townsquare.cli_assistant import ask, chat, keys_app, reply, serve
 from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
 from townsquare.cli_fleet import lease_app, pool_app, statement
+from townsquare.cli_fleet_launch import cancel, launch, launches
 from townsquare.cli_records import (
     HERE,
     JsonOption,
@@ -218,6 +219,8 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(fleet_app, name="fleet")
 fleet_app.add_typer(pool_app, name="pool")
 fleet_app.add_typer(lease_app, name="lease")
+for launching in (launch, launches, cancel):
+    fleet_app.command()(launching)
 fleet_app.command("statement")(statement)
 
 
