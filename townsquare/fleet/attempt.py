@@ -33,17 +33,23 @@ HOUR = 3600.0
 SPARE_STEPS = 3  # that a lease must still pay for, to be worth another attempt
 
 
+def terminate(children: Children) -> None:
+    """SIGTERM for each."""
+    for child in children:
+        child.terminate()
+
+
 def attempt(
-    square: Square, launch: Launch, commands: Sequence[Command], terminate: Callable[[Children], None] | None = None
+    square: Square, launch: Launch, commands: Sequence[Command], passed_on: Callable[[Children], None] = terminate
 ) -> Launch:
     """Run the commands of a launch beside one another; returns it with what comes next as its state.
 
-    SIGTERM and Ctrl-C are passed on by `terminate`, once: the stage then saves a checkpoint and ends.
+    SIGTERM and Ctrl-C are passed on by `passed_on`, once: the stage then saves a checkpoint and ends.
     """
     launch = _begun(square, launch)
     if launch.state == "failed":
         return launch
-    with _stop_passed_on(terminate or _terminate) as (children, asked):
+    with _stop_passed_on(passed_on) as (children, asked):
         for command in commands:
             # A session of their own, so that Ctrl-C reaches them once, from here.
             children.append(subprocess.Popen(command, start_new_session=True))
@@ -124,14 +130,9 @@ def _least_hours(square: Square, launch: Launch) -> float:
     return SPARE_STEPS * max((line["seconds"] for line in recent), default=0.0) * launch.config.gpus / HOUR
 
 
-def _terminate(children: Children) -> None:
-    for child in children:
-        child.terminate()
-
-
 @contextmanager
 def _stop_passed_on(
-    terminate: Callable[[Children], None],
+    passed_on: Callable[[Children], None],
 ) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[int]]]:
     """The list for the children, and the signals that came while they ran."""
     children: list[subprocess.Popen[bytes]] = []
@@ -139,7 +140,7 @@ def _stop_passed_on(
 
     def stop(number: int, _frame: object) -> None:
         if not asked:
-            terminate(children)
+            passed_on(children)
         asked.append(number)
 
     if threading.current_thread() is not threading.main_thread():

@@ -210,7 +210,7 @@ def _tell_runs(square: Square, lease_id: str) -> Lease:
             fresh = _allocation(book, lease, AskConfig(held.run, held.gpus), at)
             own = book.allocated_seconds(held.id)  # the run takes off by itself what it uses
             left = None if fresh.seconds_left is None else fresh.seconds_left + own
-            own_place = {"id": held.id, "granted_at": held.granted_at, "at": held.at}
-            kept = dataclasses.replace(fresh, seconds_left=left, **own_place)
+            fresh = dataclasses.replace(fresh, id=held.id, granted_at=held.granted_at, at=held.at)
+            kept = dataclasses.replace(fresh, seconds_left=left)
             write_json(allocation_path(square, held.run), dataclasses.asdict(kept))
     return lease

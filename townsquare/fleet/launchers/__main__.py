@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from townsquare.fleet import launches
 from townsquare.fleet.attempt import attempt
-from townsquare.fleet.launchers import LAUNCHERS
+from townsquare.fleet.launchers import LAUNCHERS, QUEUES
 from townsquare.fleet.leases import release
 from townsquare.square import Square
 
@@ -20,13 +20,13 @@ def main(arguments: Sequence[str]) -> int:
     if begun.state == "cancelled":
         return 0
     launcher = LAUNCHERS[begun.on]
-    done = attempt(square, begun, [command], getattr(launcher, "terminate", None))
+    done = attempt(square, begun, [command], launcher.terminate)
     print(f"{done.run}: {done.state}{f', {done.why}' if done.why else ''}", flush=True)
     if done.state != "again":
         return int(done.state == "failed")
-    if done.place() == begun.place() and launcher.QUEUES:
-        return launcher.again(done)
-    if LAUNCHERS[done.on].QUEUES:
+    if done.place() == begun.place() and done.on in QUEUES:
+        return launcher.again(done) or 0
+    if done.on in QUEUES:
         LAUNCHERS[done.on].start(square, done)
         return 0
     release(square, run, "its pool is reached from elsewhere")

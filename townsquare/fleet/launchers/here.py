@@ -8,18 +8,23 @@ import signal
 import socket
 import sys
 
-from townsquare.fleet.attempt import attempt
+from townsquare.fleet.attempt import attempt, terminate
 from townsquare.fleet.launchers.commands import stage_command, stage_module, torchrun_command
 from townsquare.fleet.launches import Launch
 from townsquare.square import Square
 
 NAME = "here"
-QUEUES = False
+__all__ = ["NAME", "again", "cancel", "shown", "standing", "start", "terminate"]
 
 
 def start(square: Square, launch: Launch) -> Launch:
     """One attempt."""
     return attempt(square, launch, [_command(square, launch)])
+
+
+def again(_launch: Launch) -> int | None:
+    """It queues nothing."""
+    return None
 
 
 def _command(square: Square, launch: Launch) -> list[str]:

@@ -17,13 +17,14 @@ from typing import Any
 
 from townsquare.errors import ConfigError, TownsquareError
 from townsquare.fleet import launches
+from townsquare.fleet.attempt import terminate
 from townsquare.fleet.hardware import gpu
 from townsquare.fleet.launchers.commands import stage_module, torchrun_command
 from townsquare.fleet.launches import Launch
 from townsquare.square import Square, write_atomically
 
 NAME = "skypilot"
-QUEUES = True
+__all__ = ["NAME", "again", "cancel", "shown", "standing", "start", "terminate"]
 SQUARE = "/townsquare/square"
 PORT = 29500
 AGAIN = 75  # sysexits' EX_TEMPFAIL: the attempt ended at a checkpoint, and is to be made again
@@ -107,7 +108,7 @@ def start(square: Square, launch: Launch) -> Launch:
     return launches.read(square, launch.run)
 
 
-def again(_launch: Launch) -> int:
+def again(_launch: Launch) -> int | None:
     """SkyPilot starts a job anew that ends with this exit code."""
     return AGAIN
 

@@ -12,7 +12,6 @@ import math
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
 
 from townsquare.errors import ConfigError, TownsquareError
 from townsquare.fleet import launches
@@ -21,7 +20,6 @@ from townsquare.fleet.launches import Launch
 from townsquare.square import Square, write_atomically
 
 NAME = "slurm"
-QUEUES = True
 FIRST_PORT, PORTS = 20_000, 12_000  # below the ports that systems hand out
 
 RANKS = (
@@ -68,7 +66,7 @@ def start(square: Square, launch: Launch) -> Launch:
     return launches.write(square, dataclasses.replace(launches.read(square, launch.run), job=job, on=queued.on))
 
 
-def again(launch: Launch) -> int:
+def again(launch: Launch) -> int | None:
     """Put the job at work back into the queue; the exit code to end it with."""
     _slurm("scontrol", "requeue", str(launch.job))
     return 0
@@ -106,10 +104,6 @@ def shown(square: Square, launch: Launch) -> str:
 
 def _slurm(*command: str) -> str:
     """What a command of Slurm prints."""
-    return _said(command)
-
-
-def _said(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -20,10 +20,9 @@ from townsquare.fleet.launches import Launch
 from townsquare.square import Square
 
 NAME = "torchrun"
-QUEUES = False
 PORT = 29500  # torchrun's own default
 
-standing, cancel = here.standing, here.cancel
+again, terminate, standing, cancel = here.again, here.terminate, here.standing, here.cancel
 
 
 def start(square: Square, launch: Launch) -> Launch:
@@ -38,12 +37,12 @@ def start(square: Square, launch: Launch) -> Launch:
         for host, pid, command in zip(launch.at, pids, _commands(square, launch), strict=True)
     ]
 
-    def terminate(_children: Children) -> None:
+    def stop(_children: Children) -> None:
         for host, pid in zip(launch.at, pids, strict=True):
-            stop = f"kill -TERM $(cat {shlex.quote(str(pid))})"
-            subprocess.run(["ssh", "-o", "BatchMode=yes", host, stop], check=False)
+            line = f"kill -TERM $(cat {shlex.quote(str(pid))})"
+            subprocess.run(["ssh", "-o", "BatchMode=yes", host, line], check=False)
 
-    return attempt(square, launch, commands, terminate)
+    return attempt(square, launch, commands, stop)
 
 
 def _noting_its_process(pid: Path, command: list[str]) -> str:
