@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 
 SETTINGS = """\
 ClusterName=tests

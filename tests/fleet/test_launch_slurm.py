@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from townsquare.fleet.pools import Lease, Pool, add
 from townsquare.square import Square
 
 ROOT = str(Path(__file__).resolve().parents[2])
-PROCESSES = 1
+PROCESSES = 2
 STEPS = 24
 
 
@@ -50,7 +49,7 @@ def lent(square: Square, monkeypatch: pytest.MonkeyPatch) -> Square:
     return square
 
 
-TRAIN = ("train", "--name", "base", "--size", "400K", "--steps", str(STEPS), "--sequence-length", "64")
+TRAIN = ("train", "--size", "400K", "--steps", str(STEPS), "--sequence-length", "64")
 
 
 def call(square: Square, *words: str) -> Result:
@@ -150,6 +149,5 @@ def test_killed_and_recalled_it_ends_on_another_pool_with_the_same_weights(slurm
     assert not read_book(lent).allocations
     used = {row["lease"] for row in read_book(lent).usage.values()}
     assert used == {"day", "night"}
-    words = [sys.executable, "-m", "townsquare.cli", *TRAIN, "--square", str(lent.root), "--name", "unbroken"]
-    told(*words)
+    call(lent, "launch", "--gpus", str(PROCESSES), "--", *TRAIN, "--name=unbroken")
     assert weights(lent, "base") == weights(lent, "unbroken")

@@ -10,7 +10,7 @@ import numpy as np
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
 from townsquare.train.data import Documents, read_documents, validation_batches
-from townsquare.train.loop import Numbers, Plan, bits
+from townsquare.train.loop import Numbers, Plan, bits, summed
 
 MOST_DOCUMENTS = 1000
 ROWS = 16
@@ -30,12 +30,13 @@ def bits_per_byte(
     """Bits that the decoder needs for each UTF-8 byte of the text that bears loss.
 
     `token_bytes` are the bytes of each id. A document longer than a row is cut, and the first token of a
-    later piece, which then has nothing before it, counts on neither side.
+    later piece, which then has nothing before it, counts on neither side. Processes share the rows.
     """
     total, text_bytes = 0.0, 0
+    share = numbers.layout.share(numbers.world.rank)
     with progress("Measuring bits per byte", len(documents.ids), "tokens") as bar:
-        for batch in validation_batches(documents, row_length, ROWS):
+        for batch in validation_batches(documents, row_length, ROWS * share[1], share):
             total += bits(decoder, [batch], numbers)[0]
             text_bytes += int(token_bytes[batch.targets[batch.counts]].sum())
-            bar.advance(int((batch.segment >= 0).sum()))
-    return total / max(text_bytes, 1)
+            bar.advance(int((batch.segment >= 0).sum()) * share[1])
+    return total / max(summed(numbers, text_bytes)[0], 1)
