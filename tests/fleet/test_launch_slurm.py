@@ -72,7 +72,6 @@ def wait_for(square: Square, step: int, *, attempts: int) -> launches.Launch:
     """The launch, when attempt number `attempts` has passed a step."""
 
     def passed() -> bool:
-        hurry(square)
         now = launches.read(square, "base")
         assert now.state != "failed", output(square)
         return now.attempts == attempts and steps(square) >= step
@@ -83,13 +82,6 @@ def wait_for(square: Square, step: int, *, attempts: int) -> launches.Launch:
         queue = told("squeue", "--format=%i %T %r %S %P") + "\n" + told("sinfo", "-R") + told("sinfo")
         raise TimeoutError(f"{launches.read(square, 'base')}\n{output(square)}\n{queue}") from None
     return launches.read(square, "base")
-
-
-def hurry(square: Square) -> None:
-    """A job that is queued again waits until its old credentials are over; not here."""
-    job = launches.read(square, "base").job
-    if job and told("squeue", "--noheader", f"--jobs={job}", "--format=%r") == "BeginTime":
-        told("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def output(square: Square) -> str:
@@ -111,7 +103,6 @@ def ranks(square: Square) -> list[int]:
 
 def finished(square: Square) -> launches.Launch:
     def over() -> bool:
-        hurry(square)
         now = launches.read(square, "base")
         assert now.state != "failed", output(square)
         return now.state == "finished"
