@@ -1,4 +1,4 @@
-"""A Slurm of the tests' own, from Debian's packages: its key, daemons, node and two partitions in a temporary folder."""
+"""A Slurm of the tests' own, from Debian's packages: key, daemons, one node, two partitions, in a temporary folder."""
 
 from __future__ import annotations
 

@@ -53,6 +53,8 @@ def attempt(
         for command in commands:
             # A session of their own, so that Ctrl-C reaches them once, from here.
             children.append(subprocess.Popen(command, start_new_session=True))
+            if asked:  # before it was in the list
+                passed_on(children[-1:])
         codes = [child.wait() for child in children]
     return _ended(square, launch, max(codes, key=abs), by_hand=signal.SIGINT in asked)
 
