@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from townsquare.errors import ConfigError
+from townsquare.errors import ConfigError, TownsquareError
 
 PATIENCE_SECONDS = 300.0  # for the other hosts' processes to begin
 ENOUGH_SECONDS = 20.0  # for Ray to end
@@ -100,4 +100,8 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2:]))
+    except TownsquareError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
