@@ -120,6 +120,7 @@ def partition(job: str | None) -> str:
     return told("squeue", "--noheader", f"--jobs={job}", "--format=%P")
 
 
+@pytest.mark.slow
 def test_killed_and_recalled_it_ends_on_another_pool_with_the_same_weights(slurm: Path, lent: Square) -> None:
     first = launch(lent)
     assert (first.on, first.at, first.lease) == ("slurm", ("day",), "day")
