@@ -35,9 +35,17 @@ def test_commands_were_found() -> None:
     assert len(LINES) > 25
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_a_command_and_its_options_exist(line: str) -> None:
+def commands_in(line: str) -> list[list[str]]:
+    """The command of a line; and the one that it launches, after --."""
     words = shlex.split(re.sub(r"\$\{[^}]*\}", "", line))
+    if "--" not in words:
+        return [words]
+    at = words.index("--")
+    return [words[:at], ["townsquare", *words[at + 1 :]]]
+
+
+@pytest.mark.parametrize("words", [words for line in LINES for words in commands_in(line)], ids=" ".join)
+def test_a_command_and_its_options_exist(words: list[str]) -> None:
     command, rest = command_of(words)
     known = {option for parameter in command.params for option in parameter.opts}
     assert len(words) == 1 or command.name != "townsquare", f"{words[1]} is no command"

@@ -15,6 +15,7 @@ from townsquare.cli_assistant import ask, chat, keys_app, reply, serve
 from townsquare.cli_audit import audit_app
 from townsquare.cli_consent import consent_app
 from townsquare.cli_fleet import lease_app, pool_app, statement
+from townsquare.cli_fleet_launch import cancel, launch, launches
 from townsquare.cli_fleet_plan import goodput, plan
 from townsquare.cli_records import (
     HERE,
@@ -282,6 +283,8 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(fleet_app, name="fleet")
 fleet_app.add_typer(pool_app, name="pool")
 fleet_app.add_typer(lease_app, name="lease")
+for launching in (launch, launches, cancel):
+    fleet_app.command()(launching)
 fleet_app.command("statement")(statement)
 fleet_app.command("plan")(plan)
 fleet_app.command("goodput")(goodput)

@@ -148,9 +148,12 @@ def keys_add(
     Example: townsquare keys add "town website" --requests-per-minute 30 --days 90
     """
     from townsquare.serve.keys import Keys, shown
+    from townsquare.serve.recorded import key_made
 
-    with closing(Keys.open(Square.open(square))) as keys:
+    place = Square.open(square)
+    with closing(Keys.open(place)) as keys:
         key, text = keys.add(name, make_config(Limits, settings), time.time())
+    key_made(place, key)
     if as_json:
         echo_json({**shown([key], time.time())[0], "key": text})
     else:
@@ -189,7 +192,10 @@ def keys_revoke(
     Example: townsquare keys revoke 1f2e3d4c
     """
     from townsquare.serve.keys import Keys
+    from townsquare.serve.recorded import key_revoked
 
-    with closing(Keys.open(Square.open(square))) as keys:
+    place = Square.open(square)
+    with closing(Keys.open(place)) as keys:
         keys.revoke(key_id, time.time())
+    key_revoked(place, key_id)
     typer.echo(f"Revoked {key_id}.")

@@ -148,6 +148,11 @@ class Square:
         return self.root / "usage"
 
     @property
+    def launches(self) -> Path:
+        """What was launched where: for each run its record, its batch or task file, and what it printed."""
+        return self.root / "launches"
+
+    @property
     def statements(self) -> Path:
         return self.root / "statements"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,18 @@ class Book:
 
     def pool_of(self, lease: Lease) -> Pool:
         return self.pools[lease.pool]
+
+    def place_for(self, pool: Pool, gpus: int) -> tuple[str, ...] | None:
+        """Where a run of so many GPUs of a pool goes: whole hosts that no other has, where it is one of hosts.
+
+        None: too few of its hosts are free.
+        """
+        if pool.on != "torchrun":
+            return pool.at
+        taken = {host for held in self.allocations.values() if held.on == pool.on for host in held.at}
+        free = [host for host in pool.at if host not in taken]
+        needed = math.ceil(gpus / (pool.gpus_per_host or math.ceil(pool.gpus / len(pool.at))))
+        return tuple(free[:needed]) if len(free) >= needed else None
 
     def lease(self, lease_id: str) -> Lease:
         """A lease by its id. Raises ConfigError."""

@@ -65,6 +65,9 @@ class ValidateConfig:
 PURPOSES = ("train", "tune", "evaluate", "serve")
 """What lent GPUs may be used for."""
 
+Launcher = Literal["here", "torchrun", "slurm", "skypilot"]
+"""How processes are started: each a file of launchers/."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PoolConfig:
@@ -78,6 +81,12 @@ class PoolConfig:
     """The GPU kind, a row of hardware.csv; or CPU."""
     gpus: int | None = None
     """How many there are."""
+    on: Launcher = "here"
+    """How a run is launched on them: here, torchrun, slurm or skypilot."""
+    at: tuple[str, ...] = ()
+    """Where: hosts for torchrun (repeat), a partition for slurm, infra such as k8s or aws/us-east-1 for skypilot."""
+    gpus_per_host: int | None = None
+    """GPUs of one host; all of the pool's where left out."""
     file: Path | None = None
     """A TOML file of [[pool]] tables with these fields, instead of the options."""
 
@@ -140,6 +149,53 @@ class AskConfig:
             raise ConfigError("a run asks for at least one GPU and some time", remedy="Give numbers above zero.")
         if self.purpose not in PURPOSES:
             raise ConfigError(f"purpose cannot be {self.purpose!r}", remedy="Known: " + ", ".join(PURPOSES))
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchConfig:
+    """Where a command runs, and what it needs there."""
+
+    on: Launcher | None = None
+    """here, torchrun, slurm or skypilot; with --lease, what the lent pool says."""
+    at: tuple[str, ...] = ()
+    """Hosts for torchrun (repeat), a partition for slurm, infra for skypilot; with --lease, what the lent pool says."""
+    lease: str | None = None
+    """The lease whose GPUs it uses, or `any` that fits: also a later one, when this one ends or is recalled."""
+    gpus: int = 1
+    """GPUs, of which each has a process of its own; processes where there is no GPU."""
+    gpus_per_host: int | None = None
+    """GPUs used on one host; with --lease, what the lent pool says."""
+    gpu: str | None = None
+    """The GPU kind; any where left out."""
+    gpu_hours: float | None = None
+    """GPU-hours that it needs: a lease whose budget or time does not reach is passed over."""
+    hours: float | None = None
+    """Time limit of one Slurm job; at its end the run saves a checkpoint and the job is queued again."""
+    grace_seconds: int = 120
+    """Seconds before Slurm's time limit at which a run is told to save a checkpoint, and that torchrun leaves it."""
+    ssh: bool = False
+    """Start torchrun on its hosts over ssh, instead of printing each host's command."""
+    store: str | None = None
+    """Where SkyPilot's hosts find the square: the name of a SkyPilot volume, or a bucket such as s3://NAME."""
+    setup: str | None = None
+    """Shell line that SkyPilot runs once on each new host, such as: pip install townsquare."""
+    dry_run: bool = False
+    """Write the batch or task file and show the commands; start nothing."""
+
+    def __post_init__(self) -> None:
+        for field in ("gpus", "gpus_per_host", "gpu_hours", "hours", "grace_seconds"):
+            value = getattr(self, field)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{field} cannot be {value}", remedy="Give a number above zero.")
+        if self.lease is not None and (self.on or self.at or self.gpus_per_host):
+            raise ConfigError(
+                "a lease says itself where its GPUs are", remedy="Leave out --on, --at and --gpus-per-host, or --lease."
+            )
+        if self.lease is not None and self.dry_run:
+            raise ConfigError("a dry run asks no lease", remedy="Give --on and --at instead of --lease.")
+        if self.on in ("torchrun", "slurm") and not self.at:
+            what = "a host each" if self.on == "torchrun" else "the partition"
+            raise ConfigError(f"{self.on} needs to know where", remedy=f"Give --at, {what}.")
 
 
 @dataclasses.dataclass(frozen=True)

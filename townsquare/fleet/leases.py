@@ -79,6 +79,7 @@ def _unfit(book: Book, lease: Lease, config: AskConfig, at: dt.datetime) -> str 
         (at >= ends, f"it was recalled for {lease.recalled_at}" if lease.recalled_at else f"it ended on {lease.ends}"),
         (not _open(lease, at), f"its windows are closed until {_next_opening(lease, at)}"),
         (free < config.gpus, f"{max(free, 0):,} of its {lease.gpus:,} GPUs are free"),
+        (book.place_for(pool, config.gpus) is None, "too few of its pool's hosts are free"),
         (left is not None and left <= 0, "its budget is used up"),
         (left is not None and left < needed, f"its budget has {(left or 0) / HOUR:,.6g} GPU-hours left"),
         (
@@ -107,6 +108,7 @@ def _next_opening(lease: Lease, at: dt.datetime) -> str:
 def _allocation(book: Book, lease: Lease, config: AskConfig, at: dt.datetime) -> Allocation:
     left = book.seconds_left(lease, at) if lease.charge == "running" else None
     stops, because = book.stops(lease, at)
+    pool = book.pool_of(lease)
     budgets = [
         budget
         for budget in (
@@ -119,13 +121,16 @@ def _allocation(book: Book, lease: Lease, config: AskConfig, at: dt.datetime) ->
         id=f"a{book.rows + 1}",
         run=config.run,
         lease=lease.id,
-        gpu=book.pool_of(lease).gpu,
+        gpu=pool.gpu,
         gpus=config.gpus,
         granted_at=at.isoformat(timespec="milliseconds"),
         seconds_left=left,
         notice_seconds=None if left is None else NOTICE_SHARE * min(budgets) * HOUR,
         stops_at=stops.isoformat(timespec="milliseconds"),
         stops_because=because,
+        on=pool.on,
+        at=book.place_for(pool, config.gpus) or (),
+        gpus_per_host=pool.gpus_per_host,
     )
 
 
@@ -153,8 +158,13 @@ def asked_by(run: str, objective: str, lease: str | None) -> AskConfig | None:
     """What a training run asks for that names a lease, or `any`; None where it names none."""
     if lease is None:
         return None
-    purpose = "tune" if objective == "tune" else "train"
-    return AskConfig(run=run, gpus=ranks.world_size(), purpose=purpose, lease=None if lease == "any" else lease)
+    named = None if lease == "any" else lease
+    return AskConfig(run=run, gpus=ranks.world_size(), purpose=purpose_of(objective), lease=named)
+
+
+def purpose_of(objective: str | None) -> str:
+    """What a run of an objective uses GPUs for."""
+    return "tune" if objective == "tune" else "train"
 
 
 @contextmanager
@@ -208,6 +218,7 @@ def _tell_runs(square: Square, lease_id: str) -> Lease:
             fresh = _allocation(book, lease, AskConfig(held.run, held.gpus), at)
             own = book.allocated_seconds(held.id)  # the run takes off by itself what it uses
             left = None if fresh.seconds_left is None else fresh.seconds_left + own
-            kept = dataclasses.replace(fresh, id=held.id, granted_at=held.granted_at, seconds_left=left)
+            fresh = dataclasses.replace(fresh, id=held.id, granted_at=held.granted_at, at=held.at)
+            kept = dataclasses.replace(fresh, seconds_left=left)
             write_json(allocation_path(square, held.run), dataclasses.asdict(kept))
     return lease

@@ -64,6 +64,14 @@ class Allocation:
     """When the run must have stopped; null: open."""
     stops_because: str | None = None
     """Why then: the lease ends, its window closes, its lender recalls it."""
+    on: str = "here"
+    """How it is launched there: here, torchrun, slurm, skypilot."""
+    at: tuple[str, ...] = ()
+    """Where: its own hosts for torchrun, a partition for slurm, infra for skypilot."""
+    gpus_per_host: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", tuple(self.at))  # JSON made it a list
 
 
 @dataclasses.dataclass(frozen=True)

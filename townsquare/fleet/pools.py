@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from townsquare.errors import ConfigError, InputError
 from townsquare.fleet import windows
-from townsquare.fleet.config import PURPOSES, LeaseConfig, PoolConfig
+from townsquare.fleet.config import PURPOSES, Launcher, LeaseConfig, PoolConfig
 from townsquare.fleet.hardware import gpu
 from townsquare.fleet.meter import CPU
 from townsquare.ledger import Ledger
@@ -30,9 +30,14 @@ class Pool:
     gpu: str
     """A kind of hardware.csv by its name there, or CPU."""
     gpus: int
+    on: Launcher = "here"
+    at: tuple[str, ...] = ()
+    gpus_per_host: int | None = None
 
     def __post_init__(self) -> None:
-        _above_zero(f"pool {self.id}", self, ("gpus",))
+        _above_zero(f"pool {self.id}", self, ("gpus", "gpus_per_host"))
+        if self.on in ("torchrun", "slurm") and not self.at:
+            raise ConfigError(f"pool {self.id} is reached by {self.on}, and does not say where", remedy="Give --at.")
         kind = CPU if self.gpu.upper() == CPU else gpu(self.gpu).name
         object.__setattr__(self, "gpu", kind)  # one spelling, whichever was typed
 
