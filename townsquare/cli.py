@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,13 +144,35 @@ def ingest(
 app.add_typer(takedown_app, name="takedown")
 app.command("lookup")(lookup)
 
-add_stage(
-    "curate",
-    CurateConfig,
-    "townsquare.curate.run",
-    "Make the corpus: documents, conversations and preference pairs, with a reason for every post left out.\n\n"
-    "Example: townsquare curate --languages en",
-)
+
+@app.command()
+@with_options(CurateConfig)
+def curate(
+    square: SquareOption = HERE,
+    replace: ReplaceOption = False,
+    as_json: JsonOption = False,
+    review: Annotated[bool, typer.Option("--review", help="Show what was left out on a local page instead.")] = False,
+    port: Annotated[int, typer.Option(help="Port of that page; 0 takes a free one.")] = 8001,
+    by: Annotated[str | None, typer.Option(help="Who overrules on it; by default your login name.")] = None,
+    *,
+    settings: Any,
+) -> None:
+    """Make the corpus: documents, conversations and preference pairs, with a reason for every post left out.
+
+    Examples: townsquare curate --languages en
+
+    townsquare curate --decontaminate gsm8k_test.jsonl
+
+    townsquare curate --review
+    """
+    place = Square.open(square, replace=replace)
+    if review:
+        importlib.import_module("townsquare.review.server").review(place, port, by or getpass.getuser())
+        return
+    config = place.config("curate", CurateConfig, **settings)
+    finish(place, importlib.import_module("townsquare.curate.run").run(place, config), as_json)
+
+
 add_stage(
     "tokens",
     TokensConfig,

@@ -6,6 +6,9 @@ surrogates or NUL. Timestamps are UTC, in microseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pyarrow as pa
 
 UTC = pa.timestamp("us", tz="UTC")
@@ -115,6 +118,9 @@ QUARANTINE = pa.schema(
     ]
 )
 
+SCORES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float32())]))
+"""No map: the `datasets` library reads none."""
+
 DOCUMENTS = pa.schema(
     [
         pa.field("document_id", pa.string(), nullable=False),  # the first post's uid
@@ -125,7 +131,7 @@ DOCUMENTS = pa.schema(
         pa.field("created_at", UTC),
         pa.field("lang", pa.string()),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("scores", pa.map_(pa.string(), pa.float32())),
+        pa.field("scores", SCORES),
     ]
 )
 
@@ -140,7 +146,7 @@ CONVERSATIONS = pa.schema(
         pa.field("created_at", UTC),
         pa.field("lang", pa.string()),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("scores", pa.map_(pa.string(), pa.float32())),
+        pa.field("scores", SCORES),
     ]
 )
 
@@ -152,7 +158,7 @@ PAIRS = pa.schema(
         pa.field("rejected", pa.string(), nullable=False),
         pa.field("uids", pa.list_(pa.string()), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("scores", pa.map_(pa.string(), pa.float32())),
+        pa.field("scores", SCORES),
     ]
 )
 
@@ -180,6 +186,16 @@ def shard_schema(vocabulary_size: int) -> pa.Schema:
     kind = pa.uint16() if vocabulary_size <= 1 << 16 else pa.uint32()
     index = SHARD.get_field_index("ids")
     return SHARD.set(index, pa.field("ids", pa.list_(kind), nullable=False))
+
+
+def scores_of(values: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Scores as rows of the tables hold them."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def score(scores: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """One of a row's scores; null where the row has none of that name."""
+    return next((float(entry["value"]) for entry in scores if entry["name"] == name), None)
 
 
 def author_key(network: str, author_id: str) -> str:

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from townsquare.consent.grants import Grant
     from townsquare.ledger import Entry
 
-FOR_THE_PAGE = ("outputs", "curve", "about", "details")  # parts of results that a terminal has no room for
+FOR_THE_PAGE = (
+    "outputs",
+    "curve",
+    "about",
+    "details",
+    "by_language",
+)  # parts of results that a terminal has no room for
 MANY = 12  # reasons shown before the rest is summed up
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import random
 import shutil
 from pathlib import Path
@@ -15,64 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.curate.village import DAY, EVERYTHING, START, ingested, village
 from townsquare.consent import declarations, gate
 from townsquare.consent.grants import Grant, add_grant
 from townsquare.curate import copies, gated, run, tables
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import GrantError, StaleError
-from townsquare.ingest import run as ingest
 from townsquare.ingest import tables as posts_tables
-from townsquare.ingest.config import IngestConfig
 from townsquare.model.chat import GROUNDED_POSTS, NOTHING_FOUND, grounded_prompt
-from townsquare.records import EVENTS, POSTS, PURPOSES
+from townsquare.records import EVENTS, POSTS, score
 from townsquare.square import Square
-
-DAY = dt.date(2026, 1, 1)
-START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
-EVERYTHING = Grant(id="all", grantor="a", grantee="b", purposes=PURPOSES, sources=("*",))
-
-NAMES = [f"{first}{last}" for first in ("Ash", "Birch", "Cedar", "Elm", "Fern", "Hazel", "Ivy", "Larch", "Maple", "Oak")
-         for last in ("bridge", "field", "gate", "hall", "mill", "port", "ton", "wick")]  # fmt: skip
-KINDS = ("Bakery", "Library", "Museum", "Market", "Pool", "Chapel")
-
-
-def village(count: int = 320, seed: int = 1) -> list[dict[str, Any]]:
-    """Questions about places, replies that answer, statements, thanks and talk, as rows of a table."""
-    rng = random.Random(seed)
-    rows: list[dict[str, Any]] = []
-
-    def post(author: int, text: str, reply_to: str | None = None) -> str:
-        uid = f"{len(rows):05d}"
-        when = START + dt.timedelta(minutes=37 * len(rows))
-        rows.append({"id": uid, "text": text, "author": f"p{author}", "created_at": when.isoformat(),
-                     "reply_to": reply_to, "likes": rng.choice((None, 0, 1, 2, 9, 30))})  # fmt: skip
-        return uid
-
-    while len(rows) < count:
-        who = rng.sample(range(40), 4)
-        place = f"{rng.choice(NAMES)} {rng.choice(KINDS)}"
-        hour = f"{rng.randint(6, 11)}:{rng.choice(('05', '10', '20', '25', '35', '40', '50'))}"
-        word = rng.choice(("honestly", "as far as I know", "I believe", "so my cousin says", "last I checked"))
-        asked = post(who[0], f"Does anyone know when the {place} opens on {rng.choice(('Mondays', 'Fridays'))}?")
-        told = post(who[1], f"The {place} opens its doors at {hour}, {word} number {len(rows)}", asked)
-        if rng.random() < 0.5:
-            post(
-                who[2],
-                f"No idea myself, but {rng.choice(NAMES)} folk would tell you more than {len(rows)} stories",
-                asked,
-            )
-        if rng.random() < 0.5:
-            post(who[0], f"Thank you so much, {len(rows)} cheers from all of us at home!", told)
-        if rng.random() < 0.6:
-            post(who[3], f"Just walked past the {place}: {hour} it says on the door, note {len(rows)}")
-    return rows
-
-
-def ingested(square: Square, rows: list[dict[str, Any]], folder: Path, name: str = "village") -> Square:
-    path = folder / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    ingest.run(square, IngestConfig(paths=(path,), name=name))
-    return square
 
 
 @pytest.fixture
@@ -189,6 +140,9 @@ def test_no_refused_post_is_anywhere_and_every_post_is_accounted_for(
     config = CurateConfig(grounded_share=1.0, test_share=0.2)
     corpus = run.build(posts, config)
     check_invariants(seen, corpus.tables, refused)
+    by_language = corpus.results["by_language"]
+    assert sum(sum(rules.values()) for rules in by_language.values()) == len(rows)
+    assert sum(rules.get("kept", 0) for rules in by_language.values()) == corpus.counts["kept"]
     assert corpus.counts["kept"] + sum(corpus.counts["dropped"].values()) == corpus.counts["seen"] == len(rows)
     shuffled = run.build(posts.sample(fraction=1.0, shuffle=True, seed=5), config)
     assert shuffled.tables == corpus.tables
@@ -215,7 +169,7 @@ def test_grounded_rows_quote_the_post_they_name(settled: Square) -> None:
     )
     places: set[int] = set()
     for row in tables.read_conversations(settled).to_pylist():
-        kind = dict(row["scores"])["grounded"]
+        kind = score(row["scores"], "grounded")
         if kind == 0:
             continue
         user, assistant = row["turns"]
@@ -254,9 +208,10 @@ def test_again_is_skipped_and_other_grants_are_stale(settled: Square) -> None:
     add_grant(settled, dataclasses.replace(EVERYTHING, id="more"))
     with pytest.raises(StaleError, match="grants"):
         run.run(settled, CurateConfig())
+    before = {name: tables.read(tables.version(settled), name) for name in tables.SCHEMAS}
     made = run.run(dataclasses.replace(settled, replace=True), CurateConfig())
     assert made.results["version"] == "v0002"
-    assert made.results["outputs"] == first.results["outputs"]
+    assert {name: tables.read(tables.version(settled), name) for name in tables.SCHEMAS} == before
 
 
 def test_without_a_grant_it_says_what_to_add(square: Square, tmp_path: Path) -> None:

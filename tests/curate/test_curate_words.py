@@ -15,7 +15,15 @@ from townsquare.curate import words
 from townsquare.curate.words import COMMON, WORDS_LOOKED_UP, Words
 
 SPOKEN = re.compile(r"\d+(?:[.:,]\d+)*|[^\W\d_]{3,}")
-TEXTS = ("Opens at 9:30, costs 4,50!", "über die Straße, über", "no at it", "", "x2 y_z café ünï", "９:３０ Ⅻ½ abc", "the end")
+TEXTS = (
+    "Opens at 9:30, costs 4,50!",
+    "über die Straße, über",
+    "no at it",
+    "",
+    "x2 y_z café ünï",
+    "９:３０ Ⅻ½ abc",
+    "the end",
+)
 
 
 def plain_words(text: str) -> set[str]:

@@ -18,9 +18,8 @@ from tests.evaluate.evaluate_square import (
     put_receipt,
     put_shards,
 )
+from townsquare.records import SCORES, scores_of
 from townsquare.square import Square
-
-COPIES = pa.map_(pa.string(), pa.float32())
 
 
 @pytest.fixture
@@ -33,7 +32,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     corpus = types.SimpleNamespace(
         read_documents=lambda square: pa.table(
-            {"uids": [[UIDS[0]], [UIDS[2]]], "scores": pa.array([[("copies", 1)], [("copies", 2)]], COPIES)}
+            {
+                "uids": [[UIDS[0]], [UIDS[2]]],
+                "scores": pa.array([scores_of({"copies": 1}), scores_of({"copies": 2})], SCORES),
+            }
         ),
         read_dropped=lambda square: pa.table({"uid": [UIDS[1]], "rule": ["promotion"]}),
         read_conversations=lambda square: pa.table({"uids": [[UIDS[2], UIDS[0]]]}),

@@ -17,7 +17,7 @@ from townsquare.receipts import Receipt
 from townsquare.report import copies
 from townsquare.report.config import ReportConfig
 from townsquare.report.run import run
-from townsquare.report.view import funnel, groups_of
+from townsquare.report.view import MOST_LANGUAGES, funnel, groups_of, languages_of
 from townsquare.square import Square, write_json
 
 HOSTILE = "<script src=http://evil.example/x.js>alert(1)</script>\"'&"
@@ -37,7 +37,12 @@ def put_story(square: Square, word: str = "plain") -> None:
     """A receipt of every stage, with `word` wherever a receipt can hold text."""
     put(square, "ingest", "one", counts={"seen": 100, "kept": 80, "events": 5, "quarantined": {word: 9, "broken": 6}})
     put(square, "ingest", "two", counts={"seen": 50, "kept": 50, "events": 0, "quarantined": {}})
-    put(square, "curate", counts={"seen": 130, "kept": 90, "dropped": {"spam": 30, word: 10}})
+    by_language = {"en": {"kept": 80, "spam": 30}, word: {"kept": 10}, "unknown": {word: 10}}
+    sets = {word: {"texts": 7, "too_short": 1, "found": 2, "posts": 3}}
+    put(
+        square, "curate", counts={"seen": 130, "kept": 90, "dropped": {"spam": 30, word: 10}},
+        results={"by_language": by_language, "decontamination": sets},
+    )  # fmt: skip
     put(square, "train", "base", results={"curve": [[1, 5.0], [2, 4.0]], "steps": 2, "device": word})
     put(square, "export", "chat", results={"model": word, "parameters": 6_812_160})
     put(square, "index", counts={"seen": 130, "kept": 110})
@@ -253,3 +258,20 @@ def test_the_page_names_no_post_and_a_page_that_does_goes(square: Square) -> Non
     assert receipts.read(square, "report") is None
     assert copies.find(square, frozenset([uid]), [text]) == {"report": 0}
     assert not run(square, ReportConfig()).skipped
+
+
+def test_the_funnel_by_language_adds_up_and_small_languages_stand_together(square: Square) -> None:
+    by_language = {f"l{n}": {"kept": 100 - n, "spam": n} for n in range(9)} | {"unknown": {"gate": 7}}
+    curate = put(square, "curate", results={"by_language": by_language})
+    told = languages_of([curate])
+    assert told is not None
+    assert told["columns"] == [*(f"l{n}" for n in range(MOST_LANGUAGES)), "others", "unknown"]
+    rows = {row["label"]: row for row in told["rows"]}
+    assert list(rows) == ["seen", "kept", "spam", "gate"]
+    assert rows["seen"]["counts"] == [100] * MOST_LANGUAGES + [300, 7]
+    assert rows["spam"]["counts"] == [0, 1, 2, 3, 4, 5, 6 + 7 + 8, 0]
+    for column in range(len(told["columns"])):
+        assert rows["seen"]["counts"][column] == sum(rows[name]["counts"][column] for name in ("kept", "spam", "gate"))
+    assert rows["seen"]["all"] == 907
+    assert languages_of([]) is None
+    assert "by rule and language" in written(square)

@@ -60,4 +60,7 @@ def from_answers(answers: list[bytes]) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def settings_of(config: CurateConfig) -> dict[str, Any]:
-    return dataclasses.asdict(config)
+    """What another process needs of the config. No rule that it judges by opens a file."""
+    settings = dataclasses.asdict(config)
+    del settings["decontaminate"]
+    return settings

@@ -10,6 +10,7 @@ from typing import Any
 from townsquare.curate.config import CurateConfig
 from townsquare.curate.rules import personal_data
 from townsquare.curate.splits import draw
+from townsquare.records import scores_of
 
 SOURCE = "chitchat-dataset"
 MOST = 3_000  # conversations
@@ -40,7 +41,7 @@ def conversations(config: CurateConfig) -> list[dict[str, Any]]:
                     "created_at": None,
                     "lang": "en",
                     "split": "validation" if held_out else "train",
-                    "scores": [("grounded", 0.0)],
+                    "scores": scores_of({"grounded": 0.0}),
                 }
             )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 from townsquare.errors import ConfigError
@@ -34,6 +35,8 @@ class CurateConfig:
     """Share of posts, the newest, that are kept for the test."""
     validation_share: float = 0.03
     """Share of authors whose threads are kept for validation."""
+    decontaminate: tuple[Path, ...] = ()
+    """A file or folder of an evaluation set, whose texts no post may hold; a town's own questions always are one."""
     chitchat: bool = False
     """Whether to add open two-person talk (the chitchat-dataset package) to the conversations."""
     runner: Literal["native", "ray"] = "native"

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from townsquare.curate.threads import Forest, forest
-from townsquare.records import CONVERSATIONS, TURN
+from townsquare.records import CONVERSATIONS, SCORES, TURN, scores_of
 
 _MENTIONS_FIRST = r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+"
 
@@ -111,7 +111,7 @@ def row_of(threads: Threads, end: int, turns: list[dict[str, Any]], **scores: fl
         "created_at": threads.moments[end],
         "lang": threads.langs[end],
         "split": threads.splits[end],
-        "scores": list(scores.items()),
+        "scores": scores_of(scores),
     }
 
 
@@ -136,10 +136,8 @@ def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     nested = {
         "turns": pa.ListArray.from_arrays(_offsets([row["turns"] for row in rows]), told),
         "uids": _lists([row["uids"] for row in rows]),
-        "scores": pa.MapArray.from_arrays(
-            _offsets([row["scores"] for row in rows]),
-            pa.array([name for name, _ in scores], pa.string()),
-            pa.array([value for _, value in scores], pa.float32()),
+        "scores": pa.ListArray.from_arrays(
+            _offsets([row["scores"] for row in rows]), pa.array(scores, SCORES.value_type)
         ),
     }
     return pa.table(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from townsquare import receipts
-from townsquare.curate import tables
+from townsquare.curate import card, overrules, tables
 from townsquare.square import Square, current_version, next_version, publish, write_json
 from townsquare.traces import Texts, Traces, as_traces, rows_holding, rows_naming
 
@@ -40,7 +40,7 @@ def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
         if old != live:
             shutil.rmtree(old)
     shutil.rmtree(square.corpus / PARTIAL, ignore_errors=True)
-    return {f"corpus_{name}": count for name, count in counts.items()}
+    return {f"corpus_{name}": count for name, count in counts.items()} | {"overrules": overrules.erase(square, uids)}
 
 
 def _ids(folder: Path, name: str) -> pa.Table:
@@ -60,6 +60,7 @@ def _rewrite(square: Square, live: Path, held: dict[str, np.ndarray]) -> Path:
             shutil.copyfile(live / f"{name}.parquet", partial / f"{name}.parquet")
         manifest["rows"][name] = len(rows) - int(rows.sum())
     write_json(partial / "manifest.json", manifest)
+    card.write(partial)
     partial.rename(version)
     publish(version)
     return version
@@ -84,7 +85,7 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
 
     Words in a Parquet file's dictionaries and statistics that no row has count too.
     """
-    counts = {f"corpus_{name}": 0 for name in tables.SCHEMAS}
+    counts = {f"corpus_{name}": 0 for name in tables.SCHEMAS} | {"overrules": overrules.find(square, uids)}
     for folder in [*sorted(square.corpus.glob("v[0-9]*")), square.corpus / PARTIAL]:
         for name in tables.SCHEMAS:
             path = folder / f"{name}.parquet"

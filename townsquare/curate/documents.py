@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.curate.threads import forest, tops
-from townsquare.records import DOCUMENTS
+from townsquare.records import DOCUMENTS, SCORES
 
 
 def build(posts: pl.DataFrame) -> pa.Table:
@@ -40,14 +40,15 @@ def build(posts: pl.DataFrame) -> pa.Table:
     ).cast(DOCUMENTS)
 
 
-def _scores(posts: pl.DataFrame) -> pa.MapArray:
+def _scores(posts: pl.DataFrame) -> pa.ListArray:
     """How many copies there are; and, where so, that it insults and that its network marked it as sensitive."""
     flags = [posts[name].fill_null(False).to_numpy() for name in ("abusive", "sensitive")]
     told = np.stack([np.ones(len(posts), bool), *flags], axis=1)
     values = np.stack([posts["copies"].to_numpy(), *flags], axis=1).astype(np.float32)
     names = np.broadcast_to(np.array(["copies", "abusive", "sensitive"]), told.shape)
     offsets = np.concatenate(([0], told.sum(axis=1).cumsum()))
-    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(names[told]), pa.array(values[told]))
+    scores = pa.StructArray.from_arrays([pa.array(names[told]), pa.array(values[told])], fields=list(SCORES.value_type))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), scores)
 
 
 def _following(posts: pl.DataFrame) -> np.ndarray:

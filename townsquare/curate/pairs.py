@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from townsquare.curate.conversations import Threads
-from townsquare.records import PAIRS
+from townsquare.records import PAIRS, scores_of
 
 TIMES, MORE = 2, 3  # chosen has at least twice the likes plus three
 HOURS_APART = 24
@@ -47,7 +47,7 @@ def build(threads: Threads) -> pa.Table:
             "rejected": threads.texts[bad],
             "uids": [threads.uids[above], threads.uids[good], threads.uids[bad]],
             "split": threads.splits[good],
-            "scores": [("likes_chosen", likes), ("likes_rejected", fewer)],
+            "scores": scores_of({"likes_chosen": likes, "likes_rejected": fewer}),
         }
         for above, good, bad, likes, fewer in chosen.select(
             "parent", "row", "row_right", "likes", "likes_right"

@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,28 @@ from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.curate import (
     alone,
+    card,
     chitchat,
     conversations,
+    decontaminate,
     documents,
     duplicates,
     gated,
     grounded,
     near,
+    overrules,
     pairs,
     runners,
     tables,
 )
 from townsquare.curate.config import CurateConfig
+from townsquare.curate.decontaminate import EvaluationSet
 from townsquare.curate.rules import all_rules
 from townsquare.curate.splits import split_of
 from townsquare.curate.threads import hit_rate
 from townsquare.progress import Bar, progress
 from townsquare.receipts import Receipt
-from townsquare.records import DROPPED
+from townsquare.records import DROPPED, score
 from townsquare.square import Square, next_version, publish, write_json
 
 PHASES = 7
@@ -58,17 +62,24 @@ def run(square: Square, config: CurateConfig) -> Receipt:
     """Make a new version of the corpus. Raises GrantError when no grant allows any post to train or tune."""
     day = today()
     told = dataclasses.replace(config, runner="native")  # who does the work is no part of what is made
-    with receipts.stage(square, "curate", inputs=gated.inputs(square, day), config=told) as work:
+    sets = decontaminate.evaluation_sets(square, config.decontaminate)
+    inputs = [*gated.inputs(square, day), overrules.as_input(square), *(one.as_input for one in sets)]
+    with receipts.stage(square, "curate", inputs=inputs, config=told) as work:
         if work.done:
             return work.done
-        corpus = build(gated.read_gated(square, day), config)
-        version = _publish(square, corpus)
+        corpus = build(gated.read_gated(square, day), config, sets, overrules.standing(square))
+        version = _publish(square, corpus, card.facts(square, day, told))
         work.count(**corpus.counts)
         work.results.update(version=version.name, **corpus.results, outputs={"corpus": receipts.sha256_of(version)})
     return work.receipt
 
 
-def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
+def build(
+    posts: pl.DataFrame,
+    config: CurateConfig,
+    sets: Sequence[EvaluationSet] = (),
+    overruled: overrules.Standing = overrules.NONE,
+) -> Corpus:
     """The corpus of gated posts (see `gated.gated`). Pure: the same posts, in any order, make the same tables."""
     posts = posts.sort("uid")
     with progress("Curating", PHASES, "steps") as bar, _no_search_for_cycles():
@@ -79,7 +90,7 @@ def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
         bar.advance(note="posts by themselves")
         usable = usable.with_columns(cluster=near.clusters(usable["fold"], config.near_duplicate))
         bar.advance(note="near duplicates")
-        reasons = judge(usable, config)
+        reasons, overlaps = judge(usable, config, sets, overruled)
         bar.advance(note="rules")
         usable = usable.drop(JUDGED_BY, cs.starts_with(alone.REASON))
         made = _assemble(usable, reasons, config, bar)
@@ -89,7 +100,8 @@ def build(posts: pl.DataFrame, config: CurateConfig) -> Corpus:
     return Corpus(
         made,
         {"seen": len(posts), "kept": kept, "dropped": _counted(dropped["rule"])},
-        _results(posts, made, masked),
+        _results(posts, made, masked)
+        | {"decontamination": overlaps, "by_language": _by_language(posts, usable, dropped)},
     )
 
 
@@ -106,8 +118,14 @@ def _no_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def judge(usable: pl.DataFrame, config: CurateConfig) -> pl.DataFrame:
-    """`uid`, `rule`, `reason` and `context` of every usable post that is left out, with its first reason.
+def judge(
+    usable: pl.DataFrame,
+    config: CurateConfig,
+    sets: Sequence[EvaluationSet] = (),
+    overruled: overrules.Standing = overrules.NONE,
+) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """`uid`, `rule`, `reason` and `context` of every usable post that is left out, with its first reason; and
+    what was found of each evaluation set.
 
     Rules judge all usable posts; copies are looked for among those that the rules leave.
     """
@@ -116,10 +134,14 @@ def judge(usable: pl.DataFrame, config: CurateConfig) -> pl.DataFrame:
         reason = usable[alone.REASON + rule.NAME] if rule.ALONE else rule.judge(usable, config)
         verdict = usable.select("uid", reason=reason, rule=pl.lit(rule.NAME), context=pl.lit(rule.CONTEXT))
         found.append(verdict.filter(pl.col("reason").is_not_null()).select("uid", "rule", "reason", "context"))
-    ruled = pl.concat(found).unique("uid", keep="first", maintain_order=True)
+    ruled = overrules.respected(pl.concat(found), usable, overruled).unique("uid", keep="first", maintain_order=True)
+    out = ruled.filter(~pl.col("context"))
+    left = usable.join(out.select("uid"), on="uid", how="anti", maintain_order="left")
+    known = decontaminate.overlap(left, sets)
+    ruled = pl.concat([known.posts, ruled]).unique("uid", keep="first", maintain_order=True)
     left = usable.join(ruled.select("uid"), on="uid", how="anti", maintain_order="left")
-    same = duplicates.copies(left).with_columns(context=pl.lit(True))
-    return pl.concat([ruled, same]).sort("uid")
+    same = overrules.respected(duplicates.copies(left), usable, overruled).with_columns(context=pl.lit(True))
+    return pl.concat([ruled, same]).sort("uid"), known.told
 
 
 def _assemble(usable: pl.DataFrame, reasons: pl.DataFrame, config: CurateConfig, bar: Bar) -> dict[str, pa.Table]:
@@ -165,6 +187,20 @@ def _dropped(posts: pl.DataFrame, reasons: pl.DataFrame, made: dict[str, pa.Tabl
     return told.sort("uid").to_arrow().cast(DROPPED)
 
 
+def _by_language(posts: pl.DataFrame, usable: pl.DataFrame, dropped: pa.Table) -> dict[str, dict[str, int]]:
+    """Posts by language: `kept`, and those left out by rule. What the gate refuses is not read, so of no language."""
+    told = (
+        posts.select("uid")
+        .join(usable.select("uid", "lang"), on="uid", how="left")
+        .join(pl.DataFrame(pl.from_arrow(dropped)).select("uid", "rule"), on="uid", how="left")
+        .with_columns(pl.col("lang").fill_null("unknown"), pl.col("rule").fill_null("kept"))
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for lang, rule, count in told.group_by("lang", "rule").len().sort("lang", "rule").iter_rows():
+        counts.setdefault(lang, {})[rule] = count
+    return counts
+
+
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     counts = Counter(value for value in column.to_pylist() if value is not None)
     return {key: counts[key] for key in sorted(counts)}
@@ -173,7 +209,7 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, int]) -> dict[str, Any]:
     talks = made["conversations"]
     turns = talks["turns"].combine_chunks()
-    kinds = Counter(dict(scores)["grounded"] for scores in talks["scores"].to_pylist())
+    kinds = Counter(score(scores, "grounded") for scores in talks["scores"].to_pylist())
     return {
         "documents": len(made["documents"]),
         "conversations": len(talks),
@@ -190,14 +226,16 @@ def _results(posts: pl.DataFrame, made: dict[str, pa.Table], masked: dict[str, i
     }
 
 
-def _publish(square: Square, corpus: Corpus) -> Path:
+def _publish(square: Square, corpus: Corpus, facts: dict[str, Any]) -> Path:
     partial, version = square.corpus / ".partial", next_version(square.corpus)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, table in corpus.tables.items():
         tables.write(partial, name, table)
     rows = {name: len(corpus.tables[name]) for name in tables.SCHEMAS}
-    write_json(partial / "manifest.json", {"rows": rows, "counts": corpus.counts})
+    told = {name: corpus.results[name] for name in ("masked", "parent_hit_rate", "decontamination")}
+    write_json(partial / "manifest.json", {"rows": rows, "made": rows, "counts": corpus.counts, **told, **facts})
+    card.write(partial)
     partial.rename(version)
     publish(version)
     return version

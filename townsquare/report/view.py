@@ -42,6 +42,8 @@ def page(title: str, found: Sequence[Standing], grants: Sequence[Grant], head: E
         "commands": {stage: command for stage, (_, command) in STAGES.items()},
         "stages": [_stage(stage, found) for stage in STAGES],
         "funnel": funnel(by_stage["ingest"], by_stage["curate"]),
+        "languages": languages_of(by_stage["curate"]),
+        "evaluation_sets": by_stage["curate"][0].results.get("decontamination", {}) if by_stage["curate"] else {},
         "runs": by_stage["train"],
         "scores": scores,
         "truth": truth_of(by_stage["evaluate"]),
@@ -120,6 +122,28 @@ def funnel(ingests: Sequence[Receipt], curates: Sequence[Receipt]) -> list[View]
             }
         )
     return parts
+
+
+MOST_LANGUAGES = 6
+OTHERS = "others"
+
+
+def languages_of(curates: Sequence[Receipt]) -> View | None:
+    """Curation's posts by rule and language: columns of the largest languages, the rest as one, and rows of counts."""
+    counts = curates[0].results.get("by_language") if curates else None
+    if not counts:
+        return None
+    order = sorted(counts, key=lambda name: (name == "unknown", -sum(counts[name].values()), name))
+    known = [name for name in order if name != "unknown"]
+    columns = known[:MOST_LANGUAGES] + [OTHERS] * (len(known) > MOST_LANGUAGES) + ["unknown"] * ("unknown" in counts)
+    tallies: dict[str, Counter[str]] = {column: Counter() for column in columns}
+    for name, by_rule in counts.items():
+        tallies[name if name in tallies else OTHERS].update(by_rule)
+    rules: Counter[str] = sum(tallies.values(), Counter())
+    out = sorted((rule for rule in rules if rule != "kept"), key=lambda rule: (-rules[rule], rule))
+    rows = [("seen", [sum(tallies[column].values()) for column in columns])]
+    rows += [(words(rule), [tallies[column][rule] for column in columns]) for rule in ("kept", *out)]
+    return {"columns": columns, "rows": [{"label": label, "counts": found, "all": sum(found)} for label, found in rows]}
 
 
 def scores_of(receipt: Receipt) -> View:

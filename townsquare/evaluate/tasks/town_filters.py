@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from townsquare.errors import StaleError
 from townsquare.evaluate.scores import share
 from townsquare.evaluate.subject import Outcome, Subject
+from townsquare.records import score
 from townsquare.square import Square
 
 NAME = "town_filters"
@@ -79,7 +80,7 @@ def _by_rule(square: Square, defects: dict[str, frozenset[str]]) -> dict[str, di
         left_out.setdefault(rule, []).append(uid)
     learned: dict[str, float] = {}
     for uids, scores in zip(documents["uids"].to_pylist(), documents["scores"].to_pylist(), strict=True):
-        learned |= dict.fromkeys(uids, dict(scores or ()).get("copies", 1.0))
+        learned |= dict.fromkeys(uids, score(scores or (), "copies") or 1.0)
     rules: dict[str, dict[str, float | int | None]] = {}
     for rule, labels in LABELS.items():
         judged = [defects[uid] for uid in left_out.get(rule, ()) if uid in defects]
