@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from townsquare.curate.threads import Forest, forest
-from townsquare.records import CONVERSATIONS, TURN, scores_of
+from townsquare.records import CONVERSATIONS, SCORES, TURN, scores_of
 
 _MENTIONS_FIRST = r"^(?:@[\w.]+(?:@[\w.-]+)?[ ,:]+)+"
 
@@ -137,7 +137,7 @@ def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         "turns": pa.ListArray.from_arrays(_offsets([row["turns"] for row in rows]), told),
         "uids": _lists([row["uids"] for row in rows]),
         "scores": pa.ListArray.from_arrays(
-            _offsets([row["scores"] for row in rows]), pa.array(scores, CONVERSATIONS.field("scores").type.value_type)
+            _offsets([row["scores"] for row in rows]), pa.array(scores, SCORES.value_type)
         ),
     }
     return pa.table(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare.curate.threads import forest, tops
-from townsquare.records import DOCUMENTS
+from townsquare.records import DOCUMENTS, SCORES
 
 
 def build(posts: pl.DataFrame) -> pa.Table:
@@ -47,8 +47,7 @@ def _scores(posts: pl.DataFrame) -> pa.ListArray:
     values = np.stack([posts["copies"].to_numpy(), *flags], axis=1).astype(np.float32)
     names = np.broadcast_to(np.array(["copies", "abusive", "sensitive"]), told.shape)
     offsets = np.concatenate(([0], told.sum(axis=1).cumsum()))
-    entries = [pa.array(names[told], pa.string()), pa.array(values[told])]
-    scores = pa.StructArray.from_arrays(entries, fields=list(DOCUMENTS.field("scores").type.value_type))
+    scores = pa.StructArray.from_arrays([pa.array(names[told]), pa.array(values[told])], fields=list(SCORES.value_type))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), scores)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 
 from townsquare import receipts
@@ -44,6 +45,8 @@ from townsquare.records import DROPPED, score
 from townsquare.square import Square, next_version, publish, write_json
 
 PHASES = 7
+JUDGED_BY = ("fold", "letters", "template", "source_app", "author_kind", "is_latest_edit", "engagement")
+"""Columns that only rules and the choice between copies read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +84,7 @@ def build(
     posts = posts.sort("uid")
     with progress("Curating", PHASES, "steps") as bar, _no_search_for_cycles():
         usable = gated.usable(posts)
+        posts = posts.select("uid", "train_refusal", "reply_to")  # all that is told of a post that is left out
         judged, masked = runners.judge_alone(usable, config)
         usable = usable.with_columns(judged)
         bar.advance(note="posts by themselves")
@@ -88,6 +92,7 @@ def build(
         bar.advance(note="near duplicates")
         reasons, overlaps = judge(usable, config, sets, overruled)
         bar.advance(note="rules")
+        usable = usable.drop(JUDGED_BY, cs.starts_with(alone.REASON))
         made = _assemble(usable, reasons, config, bar)
     dropped = _dropped(posts, reasons, made)
     kept = len(posts) - len(dropped)

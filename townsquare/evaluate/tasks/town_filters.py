@@ -80,7 +80,7 @@ def _by_rule(square: Square, defects: dict[str, frozenset[str]]) -> dict[str, di
         left_out.setdefault(rule, []).append(uid)
     learned: dict[str, float] = {}
     for uids, scores in zip(documents["uids"].to_pylist(), documents["scores"].to_pylist(), strict=True):
-        learned |= dict.fromkeys(uids, score(scores, "copies") or 1.0)
+        learned |= dict.fromkeys(uids, score(scores or (), "copies") or 1.0)
     rules: dict[str, dict[str, float | int | None]] = {}
     for rule, labels in LABELS.items():
         judged = [defects[uid] for uid in left_out.get(rule, ()) if uid in defects]
