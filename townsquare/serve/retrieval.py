@@ -211,7 +211,7 @@ def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
 def _answers(wish: Wish, stated: str, own: frozenset[str], parent: Post | None) -> bool:
     """Whether a statement has the kind of thing asked for, and says anything beyond the question."""
     if wish.kinds:
-        return bool(wish.kinds & meaning.kinds(stated))
+        return bool(meaning.kinds(stated, wish.kinds))
     said = words(stated)
     fresh = [word for word in said if word.kind != "empty" and word.key not in wish.asked]
     if not wish.wants_name or stated == stated.lower():  # who writes without capitals writes names without them
@@ -235,7 +235,7 @@ def bears_on(question: str, sentence: str) -> bool:
     """Whether a sentence can answer: it has the kind of thing asked for, and says more than the question."""
     kinds, asked = meaning.wanted(question), {word.key for word in words(question)}
     fresh = any(word.kind != "empty" and word.key not in asked for word in words(sentence))
-    return fresh and (not kinds or bool(kinds & meaning.kinds(sentence)))
+    return fresh and (not kinds or bool(meaning.kinds(sentence, kinds)))
 
 
 def _ordered(hits: list[Hit]) -> list[Hit]:
