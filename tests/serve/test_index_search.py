@@ -44,7 +44,8 @@ def test_bm25_orders_as_worked_out_by_hand(square: Square) -> None:
         return total
 
     by_hand = sorted((n for n in range(4) if bm25(split[n]) > 0), key=lambda n: -bm25(split[n]))
-    assert index.match(index.dataset(square), "pear apple", asks=False, limit=9) == [f"table:{n}" for n in by_hand]
+    found = index.match(index.dataset(square), "pear apple", asks=False, limit=9)
+    assert [post.uid for post in found] == [f"table:{n}" for n in by_hand]
 
 
 def test_every_post_is_in_the_index_or_has_a_reason(square: Square) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from townsquare.model import chat
 from townsquare.model.chat import Turn
-from townsquare.serve import citations, index, live, opinions, retrieval
+from townsquare.serve import citations, index, opinions, retrieval
 from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
@@ -20,6 +20,7 @@ from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.fresh import Fresh
 from townsquare.serve.opinions import Opinion
 from townsquare.serve.retrieval import Hit
+from townsquare.serve.standing import Standing
 from townsquare.serve.words import words
 from townsquare.square import Square
 
@@ -34,6 +35,7 @@ class Assistant:
     def __init__(self, square: Square, config: ServeConfig, engine: Engine) -> None:
         self._square, self._config = square, config
         self._fresh = Fresh(square)
+        self._standing = Standing(square)
         self.engine = engine
 
     @classmethod
@@ -74,7 +76,7 @@ class Assistant:
         """
         question = question_of(messages)
         fresh = self._fresh.table()
-        hits = retrieval.search(self._square, question, self._config.posts, filters=filters, fresh=fresh)
+        hits = retrieval.search(self._standing, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
             yield chat.NOTHING_FOUND
             yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False, spent=Spent(0, 0))
@@ -93,12 +95,12 @@ class Assistant:
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
-        found = live.allowed(self._square, [uid]).get(uid)
+        found = self._standing.now().allowed([uid]).get(uid)
         return found.cited(1) if found else None
 
     def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
         """The cards of the posts before and after a post in its thread that may be shown right now."""
-        before, after = live.around(self._square, uid)
+        before, after = self._standing.now().around(uid)
         return [post.cited(1) for post in before], [post.cited(1) for post in after]
 
     def judge(self, opinion: Opinion) -> None:
@@ -118,7 +120,7 @@ class Assistant:
 
     def _newest(self) -> str | None:
         fresh = self._fresh.table()
-        dates = [index.newest(table) for table in (index.dataset(self._square), *([fresh] if fresh else []))]
+        dates = [self._standing.now().words.newest, *([index.newest(fresh)] if fresh else [])]
         newest = max((date for date in dates if date), default=None)
         return newest.date().isoformat() if newest else None
 

@@ -6,13 +6,14 @@ answer is a shape in the text: a time, a weekday, a sum of money, a year.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
 
-from townsquare.serve.words import CALENDAR, sentences, words
+from townsquare.serve.words import CALENDAR, Word, sentences, words
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = f"(?:{'|'.join(_NUMBERS)})"
@@ -181,17 +182,42 @@ def narrowed(found: set[str]) -> set[str]:
     return found - wider
 
 
-def topics(text: str, about: frozenset[str] = frozenset()) -> frozenset[str]:
-    """All that a text touches: the keys of its words, the concepts among them, those that its kinds imply.
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A text as it was understood, whatever is asked of it."""
 
-    `about` are the keys of the names in question: "at NAME" says where only if NAME is another.
-    """
-    keys = [word.key for word in words(text)]
-    found = {f"#{_SHOWN[kind]}" for kind in kinds(text, _SHOWN)}
-    places = {word.key for match in _PLACE.finditer(text) for word in words(match[1])}
-    if places - about - CALENDAR:
-        found.add("#where")
-    return frozenset(keys) | {concept for concept, _, _ in concepts(keys)} | found
+    text: str
+    words: list[Word]
+    keys: frozenset[str]
+    implied: frozenset[str]
+    """The concepts among its words, and those that its kinds of answer imply."""
+    places: frozenset[str]
+    """Keys of what stands after "at", "in" and the like."""
+
+    @classmethod
+    def of(cls, text: str) -> Reading:
+        said = words(text)
+        keys = [word.key for word in said]
+        implied = {concept for concept, _, _ in concepts(keys)} | {f"#{_SHOWN[kind]}" for kind in kinds(text, _SHOWN)}
+        places = {word.key for match in _PLACE.finditer(text) for word in words(match[1])}
+        return cls(text, said, frozenset(keys), frozenset(implied), frozenset(places - CALENDAR))
+
+    @classmethod
+    def of_statements(cls, text: str) -> Reading:
+        """Of what a post states alone."""
+        return cls.of(" \n".join(statements(text)))
+
+    def topics(self, about: frozenset[str] = frozenset()) -> frozenset[str]:
+        """All that the text touches: the keys of its words, and concepts.
+
+        `about` are the keys of the names in question: "at NAME" says where only if NAME is another.
+        """
+        return self.keys | self.implied | ({"#where"} if self.places - about else set())
+
+
+def topics(text: str) -> frozenset[str]:
+    """All that a text touches."""
+    return Reading.of(text).topics()
 
 
 def values(text: str, wanted_kinds: frozenset[str]) -> frozenset[str]:
