@@ -69,8 +69,8 @@ class Now:
     @classmethod
     def of(cls, square: Square, before: Now | None) -> Now:
         """The state now: `before` itself where nothing changed since."""
-        said = (chain.state(square), _stamp(square.posts / "events.lance"), gate.today())
-        stamps = (_stamp(index.path(square)), _stamp(square.posts / "posts.lance"), said)
+        posts, *said = standing_of(square)
+        stamps = (_version(index.path(square)), posts, tuple(said))
         return before if before and before.stamps == stamps else cls(square, stamps, before)
 
     @functools.cached_property
@@ -160,10 +160,25 @@ def _hashes(uids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return pl.Series(pl.from_arrow(uids), dtype=pl.String).hash().to_numpy()
 
 
-def _stamp(table: Path) -> Stamp:
+def standing_of(square: Square) -> tuple[Stamp, Stamp, Stamp, dt.date]:
+    """What differs when the posts, the events, the ledger or the day do."""
+    posts, events = (_version(square.posts / f"{name}.lance") for name in ("posts", "events"))
+    return posts, events, chain.state(square), gate.today()
+
+
+def written(path: Path) -> Stamp:
+    """What differs when a file was written anew; empty when there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return ()
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _version(table: Path) -> Stamp:
     """What tells one version of a table from every other, and from a table put in its place."""
     folder = table / "_versions"
     try:
-        return (folder.stat().st_ino, folder.stat().st_mtime_ns, *sorted(os.listdir(folder)))
+        return (*written(folder), *sorted(os.listdir(folder)))
     except FileNotFoundError:
         return ()
