@@ -11,7 +11,7 @@ from types import TracebackType
 
 from townsquare.model import chat
 from townsquare.model.chat import Turn
-from townsquare.serve import citations, index, opinions, retrieval
+from townsquare.serve import citations, index, opinions, retrieval, structured
 from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
@@ -79,7 +79,12 @@ class Assistant:
         hits = retrieval.search(self._standing, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
             yield chat.NOTHING_FOUND
-            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False, spent=Spent(0, 0))
+            nothing = [Sentence(chat.NOTHING_FOUND, (), False, False)]
+            answer = self._answer(nothing, [], found=False, spent=Spent(0, 0))
+            yield dataclasses.replace(answer, refused=sampling.schema is not None)
+            return
+        if sampling.schema is not None:
+            yield from self._structured(messages, hits, sampling, stopped)
             return
         kept: list[Sentence] = []
         cited: list[int] = []  # places in `hits`, in the order in which the answer first cites them
@@ -92,6 +97,23 @@ class Assistant:
             kept.append(renumbered(quotation(question, hits[0]), cited))
             yield marked(kept[0])
         yield self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
+
+    def _structured(
+        self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[str | Answer]:
+        """JSON in one piece, for before its end nothing in it can be checked; then the Answer."""
+        schema = sampling.schema or "{}"
+        room = self._config.context_tokens - sampling.max_tokens - len(schema) // CHARACTERS_PER_TOKEN
+        turns = structured.instructed(prompt(messages, hits, room), schema)
+        reading = Reading(self.engine, turns, sampling, stopped)
+        reply = "".join(reading)
+        refusal, values = structured.checked(reply, sources_of(hits))
+        cited: list[int] = []
+        kept = [renumbered(value, cited) for value in values]
+        answer = self._answer(kept, [hits[place - 1] for place in cited], found=refusal is None, spent=reading.spent)
+        text = reply if refusal is None else refusal
+        yield text
+        yield dataclasses.replace(answer, text=text, refused=refusal is not None)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
@@ -153,7 +175,7 @@ class Reading:
 
 def checked(question: str, hits: Sequence[Hit], reading: Reading) -> Iterator[Sentence]:
     """The model's sentences that a cited post supports and that bear on the question, each once."""
-    sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
+    sources = sources_of(hits)
     seen: set[str] = set()
     with closing(iter(reading)) as pieces:
         for reply in citations.whole_sentences(pieces):
@@ -164,6 +186,11 @@ def checked(question: str, hits: Sequence[Hit], reading: Reading) -> Iterator[Se
                 sentence = citations.check(text, numbers, sources)
                 if sentence.supported and retrieval.bears_on(question, text):
                     yield sentence
+
+
+def sources_of(hits: Sequence[Hit]) -> list[Source]:
+    """The posts as the check reads them."""
+    return [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
 
 
 def last_of(messages: Sequence[Turn], role: str, skip: int = 0) -> str:

@@ -28,6 +28,8 @@ class Sampling:
     """Texts that end a reply; they are not part of it."""
     seed: int | None = None
     """Of the draw; None lets the engine choose."""
+    schema: str | None = None
+    """A JSON schema, as JSON: the reply is JSON that fits it. `{}` takes any JSON, None is plain text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Engine(Protocol):
     """The model's name as clients see it."""
     parallel: int
     """How many requests it works on at once; more would only wait inside it."""
+    offers: frozenset[str]
+    """What it can do beyond text: json (Sampling.schema), embeddings (`embed`, of an engine that is `Embedding`)."""
 
     def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
         """The assistant's next turn in pieces of text, then what it took where the engine tells.
@@ -69,6 +73,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds. Closing twice is harmless."""
+        ...
+
+
+class Embedding(Protocol):
+    """An engine that also gives vectors of texts."""
+
+    def embed(self, model: str, texts: Sequence[str]) -> tuple[Sequence[Sequence[float]], int]:
+        """A vector for each text, by the engine's model of that name, and the tokens read. Raises EngineError."""
         ...
 
 

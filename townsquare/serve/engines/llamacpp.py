@@ -29,6 +29,7 @@ class LlamaCpp:
     """One loaded GGUF file. Requests from several threads are batched together."""
 
     parallel = PARALLEL
+    offers = frozenset({"json"})
 
     def __init__(self, path: Path, name: str, *, context_tokens: int, threads: int) -> None:
         self.name = name
@@ -132,6 +133,8 @@ def _request(messages: Sequence[Turn], sampling: Sampling) -> str:
     }
     if sampling.seed is not None:
         request["seed"] = sampling.seed
+    if sampling.schema is not None:
+        request["json_schema"] = json.loads(sampling.schema)  # llama.cpp makes a grammar of it
     return json.dumps(request)
 
 
