@@ -78,7 +78,8 @@ class Assistant:
         fresh = self._fresh.table()
         hits = retrieval.search(self._standing, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
-            yield chat.NOTHING_FOUND
+            if sampling.schema is None:
+                yield chat.NOTHING_FOUND
             nothing = [Sentence(chat.NOTHING_FOUND, (), False, False)]
             answer = self._answer(nothing, [], found=False, spent=Spent(0, 0))
             yield dataclasses.replace(answer, refused=sampling.schema is not None)
@@ -101,7 +102,7 @@ class Assistant:
     def _structured(
         self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
     ) -> Iterator[str | Answer]:
-        """JSON in one piece, for before its end nothing in it can be checked; then the Answer."""
+        """JSON in one piece, for before its end nothing in it can be checked; then the Answer, which may refuse."""
         schema = sampling.schema or "{}"
         room = self._config.context_tokens - sampling.max_tokens - len(schema) // CHARACTERS_PER_TOKEN
         turns = structured.instructed(prompt(messages, hits, room), schema)
@@ -111,9 +112,9 @@ class Assistant:
         cited: list[int] = []
         kept = [renumbered(value, cited) for value in values]
         answer = self._answer(kept, [hits[place - 1] for place in cited], found=refusal is None, spent=reading.spent)
-        text = reply if refusal is None else refusal
-        yield text
-        yield dataclasses.replace(answer, text=text, refused=refusal is not None)
+        if refusal is None:
+            yield reply
+        yield dataclasses.replace(answer, text=refusal or reply, refused=refusal is not None)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""

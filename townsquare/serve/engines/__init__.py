@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from townsquare.errors import TownsquareError
 from townsquare.model.chat import Turn
@@ -62,7 +62,7 @@ class Engine(Protocol):
     parallel: int
     """How many requests it works on at once; more would only wait inside it."""
     offers: frozenset[str]
-    """What it can do beyond text: json (Sampling.schema), embeddings (`embed`, of an engine that is `Embedding`)."""
+    """What of Sampling it heeds beyond what all do: json, for its schema."""
 
     def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
         """The assistant's next turn in pieces of text, then what it took where the engine tells.
@@ -76,6 +76,7 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
 class Embedding(Protocol):
     """An engine that also gives vectors of texts."""
 

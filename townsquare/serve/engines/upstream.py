@@ -29,7 +29,7 @@ class Upstream:
     """A model behind `URL/chat/completions`, and others behind `URL/embeddings`."""
 
     parallel = PARALLEL
-    offers = frozenset({"json", "embeddings"})
+    offers = frozenset({"json"})
 
     def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
         self.name = model
