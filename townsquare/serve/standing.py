@@ -34,6 +34,8 @@ BEFORE, AFTER = 4, 6
 MOST_REPLIES = 200
 READINGS = 4096
 """Texts whose reading is kept, about 5 KB each."""
+MOST_POSTS = 20_000
+"""Posts whose standing is kept, about 1 KB each."""
 MOST_WORDS = 100_000
 
 Stamp = tuple[object, ...]
@@ -63,6 +65,7 @@ class Now:
         words, rows = functools.partial(index.dataset, square), functools.partial(tables.posts_dataset, square)
         self.words = before.words if before and same[0] == stamps[0] else Counts(words)
         self._rows = before._rows if before and same[1] == stamps[1] else Rows(rows)
+        self._posts: dict[str, Post | None] = {}  # None: it may not be shown
         self.reading = functools.lru_cache(maxsize=READINGS)(Reading.of)
         self.stated = functools.lru_cache(maxsize=READINGS)(Reading.of_statements)
 
@@ -79,8 +82,14 @@ class Now:
 
     def allowed(self, uids: Collection[str]) -> dict[str, Post]:
         """Those of the posts that the gate lets be both retrieved and displayed, by uid."""
-        found = self._rows.take(uids)
-        return {post.uid: post for post in posts_in(found.filter(self._permit.allowed(found)))} if len(found) else {}
+        known = self._posts
+        if new := [uid for uid in uids if uid not in known]:
+            found = self._rows.take(new)
+            shown = {post.uid: post for post in posts_in(found.filter(self._permit.allowed(found)))}
+            if len(known) > MOST_POSTS:
+                self._posts = known = {uid: known[uid] for uid in uids if uid in known}
+            known.update({uid: shown.get(uid) for uid in new})
+        return {uid: post for uid in uids if (post := known[uid]) is not None}
 
     def around(self, uid: str) -> tuple[list[Post], list[Post]]:
         """What may be shown of the thread around a post: what it replies to, first post first, and first replies."""
