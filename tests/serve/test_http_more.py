@@ -13,10 +13,10 @@ from assistant_square import assistant as real_assistant
 from assistant_square import indexed
 
 from tests.serve.serving import ANSWER, MODEL, FakeAssistant, raw, serving, unchunked
-from townsquare.model.chat import NOTHING_FOUND
+from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve import vectors
 from townsquare.serve.answers import Answer
-from townsquare.serve.engines import Sampling, Spent
+from townsquare.serve.engines import Piece, Sampling, Spent
 from townsquare.serve.structured import UNFINISHED
 from townsquare.square import Square
 
@@ -149,6 +149,47 @@ def test_a_refusal_stands_where_openai_puts_it(client: openai.OpenAI, assistant:
         assert [chunk.choices[0].delta.refusal for chunk in reply][-1] == "None."
     else:
         assert (reply.choices[0].message.content, reply.choices[0].message.refusal) == (None, "None.")
+
+
+TOKEN = {"token": " nine", "bytes": [32, 110, 105, 110, 101], "logprob": -0.5, "top_logprobs": []}
+
+
+def test_logprobs_are_those_of_what_stands(client: openai.OpenAI, assistant: FakeAssistant) -> None:
+    assistant.answer = dataclasses.replace(ANSWER, tokens=(TOKEN,))
+    assistant.engine.offers = frozenset({"logprobs"})
+    asked = {"model": MODEL, "messages": QUESTION, "logprobs": True, "top_logprobs": 3}
+    whole = client.chat.completions.create(**asked).choices[0]
+    assert [(token.token, token.logprob) for token in whole.logprobs.content] == [(" nine", -0.5)]
+    *_, last = client.chat.completions.create(**asked, stream=True)
+    assert last.choices[0].logprobs.content[0].token == " nine"
+    assert [sampling.logprobs for _, sampling in assistant.asked] == [3, 3]
+    assistant.engine.offers = frozenset()
+    for change in ({"logprobs": True}, {"top_logprobs": 2}):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model=MODEL, messages=QUESTION, **change)
+
+
+def test_tokens_of_a_sentence_that_was_left_out_are_not_told(square: Square) -> None:
+    indexed(square)
+    asked = real_assistant(square)
+    parts = ["Harbour Bakery opens", " at 8:00.", " [1]", " It is owned", " by Nobody Real."]
+
+    class Tells(Embeds):
+        def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
+            assert sampling.logprobs == 1
+            for part in parts:
+                told = {"logprobs": {"content": [{"token": part, "logprob": -1.0, "top_logprobs": [TOKEN, TOKEN]}]}}
+                yield Piece.of(part, told, sampling.logprobs)
+
+        def close(self) -> None:
+            pass
+
+    asked.engine = Tells()
+    answer = asked.answer([("user", OPENS)], Sampling(logprobs=1))
+    assert answer.text == "Harbour Bakery opens at 8:00. [1]"
+    assert [token["token"] for token in answer.tokens or ()] == parts[:3]
+    assert [len(token["top_logprobs"]) for token in answer.tokens or ()] == [1, 1, 1]
+    assert asked.answer([("user", "Who coaches the Umbrella Otters?")], Sampling(logprobs=1)).tokens is None
 
 
 OPENS = "When does Harbour Bakery open?"

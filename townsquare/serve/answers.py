@@ -57,6 +57,8 @@ class Answer:
     """The tokens that the engine read and wrote for it."""
     refused: bool = False
     """Whether JSON was asked for and `text` says instead why there is none."""
+    tokens: tuple[dict[str, Any], ...] | None = None
+    """What the engine told of the tokens of those sentences that stand (engines.Piece); None: it was not asked."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""

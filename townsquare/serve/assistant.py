@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import takewhile
 from types import TracebackType
+from typing import Any
 
 from townsquare.model import chat
 from townsquare.model.chat import Turn
@@ -97,7 +98,8 @@ class Assistant:
         if not kept:
             kept.append(renumbered(quotation(question, hits[0]), cited))
             yield marked(kept[0])
-        yield self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
+        answer = self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
+        yield dataclasses.replace(answer, tokens=reading.tokens)
 
     def _structured(
         self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
@@ -113,8 +115,9 @@ class Assistant:
         kept = [renumbered(value, cited) for value in values]
         answer = self._answer(kept, [hits[place - 1] for place in cited], found=refusal is None, spent=reading.spent)
         if refusal is None:
+            reading.stands(0, len(reply))
             yield reply
-        yield dataclasses.replace(answer, text=refusal or reply, refused=refusal is not None)
+        yield dataclasses.replace(answer, text=refusal or reply, refused=refusal is not None, tokens=reading.tokens)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
@@ -155,6 +158,9 @@ class Reading:
         self._given = sum(len(text) for _, text in turns)
         self._pieces, self._stopped, self._written = engine.stream(turns, sampling), stopped, 0
         self._told: Spent | None = None
+        self._tokens: list[tuple[int, dict[str, Any]]] = []  # each with where its piece begins
+        self._standing: list[dict[str, Any]] | None = None if sampling.logprobs is None else []
+        self._length = 0
 
     def __iter__(self) -> Generator[str, None, None]:
         try:
@@ -163,10 +169,22 @@ class Reading:
                     self._told = piece
                 else:
                     self._written += 1
+                    self._tokens += [(self._length, token) for token in getattr(piece, "tokens", ())]
+                    self._length += len(piece)
                     yield piece
         finally:
             if isinstance(self._pieces, Generator):
                 self._pieces.close()  # the engine stops at once
+
+    def stands(self, start: int, end: int) -> None:
+        """Tell that the reply's characters from `start` to `end` are in the answer: their tokens may be told."""
+        if self._standing is not None:
+            self._standing += [token for place, token in self._tokens if start <= place < end]
+
+    @property
+    def tokens(self) -> tuple[dict[str, Any], ...] | None:
+        """Of what stands, if tokens were asked for. Those of sentences that were left out are nobody's to read."""
+        return None if self._standing is None else tuple(self._standing)
 
     @property
     def spent(self) -> Spent:
@@ -178,15 +196,21 @@ def checked(question: str, hits: Sequence[Hit], reading: Reading) -> Iterator[Se
     """The model's sentences that a cited post supports and that bear on the question, each once."""
     sources = sources_of(hits)
     seen: set[str] = set()
+    start = 0
     with closing(iter(reading)) as pieces:
         for reply in citations.whole_sentences(pieces):
+            standing = []
             for text, numbers in citations.split_marks(reply):
                 if text in seen:
                     return  # a model that repeats itself has nothing more to say
                 seen.add(text)
                 sentence = citations.check(text, numbers, sources)
-                if sentence.supported and retrieval.bears_on(question, text):
+                standing.append(sentence.supported and retrieval.bears_on(question, text))
+                if standing[-1]:
                     yield sentence
+            if standing and all(standing):
+                reading.stands(start, start + len(reply))
+            start += len(reply)
 
 
 def sources_of(hits: Sequence[Hit]) -> list[Source]:

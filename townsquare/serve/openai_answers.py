@@ -45,7 +45,7 @@ class Shape:
         return {**self._head, "choices": choices, "usage": usage([answer.spent for answer in answers])}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        ended = {"index": index, "finish_reason": "stop", "logprobs": None}
+        ended = {"index": index, "finish_reason": "stop", "logprobs": _told(answer)}
         if not self._chat:
             return {**ended, "text": answer.text, **_checked(answer)}
         said = {"content": None, "refusal": answer.text} if answer.refused else {"content": answer.text}
@@ -60,7 +60,7 @@ class Shape:
         self._spent.append(answer.spent)
         refusal = {"refusal": answer.text} if answer.refused else {}
         delta = {**self._role(index), **refusal, "checked": answer.text, **_checked(answer)}
-        return self._event(index, delta, "stop")
+        return self._event(index, delta, "stop", _told(answer))
 
     def end(self) -> str:
         """What follows the last event of the last choice."""
@@ -73,12 +73,14 @@ class Shape:
         self._begun.add(index)
         return {"role": "assistant"}
 
-    def _event(self, index: int, delta: dict[str, Any], finish_reason: str | None) -> str:
-        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason}
+    def _event(
+        self, index: int, delta: dict[str, Any], finish_reason: str | None, told: dict[str, Any] | None = None
+    ) -> str:
+        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": told}
         if not self._chat:
             del choice["delta"]
             beyond = {name: value for name, value in delta.items() if name not in ("role", "content")}
-            choice |= {"text": delta.get("content", ""), "logprobs": None, **beyond}
+            choice |= {"text": delta.get("content", ""), **beyond}
         return event({**self._head, "choices": [choice]})
 
 
@@ -112,6 +114,11 @@ def event(body: dict[str, Any]) -> str:
 def model_object(name: str, created: int) -> dict[str, Any]:
     """A model as `/v1/models` lists it; `created` is when this server opened it."""
     return {"id": name, "object": "model", "created": created, "owned_by": "townsquare"}
+
+
+def _told(answer: Answer) -> dict[str, Any] | None:
+    """`logprobs`: of the tokens that the engine wrote and the check let stand. Marks were numbered anew since."""
+    return None if answer.tokens is None else {"content": list(answer.tokens), "refusal": None}
 
 
 def _checked(answer: Answer) -> dict[str, Any]:

@@ -22,8 +22,7 @@ Ask = tuple[list[Turn], Sampling]
 """What one choice of the reply is the answer to."""
 
 NOT_OFFERED: dict[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
+    "logprobs": (),  # of legacy completions, where they have another shape
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
@@ -181,6 +180,8 @@ class AnswerRequest(BaseModel):
         sampling = self.sampling()
         if sampling.schema is not None and "json" not in offers:
             raise _not_offered("response_format")
+        if sampling.logprobs is not None and "logprobs" not in offers:
+            raise _not_offered("logprobs")
         seeds = [None if self.seed is None else self.seed + choice for choice in range(self.n or 1)]
         each = [dataclasses.replace(sampling, seed=seed) for seed in seeds]
         return [(turns, one) for turns in self.conversations() for one in each]
@@ -192,8 +193,12 @@ class ChatRequest(AnswerRequest):
     messages: list[_Message] = Field(min_length=1)
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     response_format: _Format | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     def check(self) -> None:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise RequestError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
         if self.messages[-1].role != "user" or not self.messages[-1].turn()[1].strip():
             raise RequestError(400, "the last message must be the user's, and not empty", param="messages")
 
@@ -203,7 +208,11 @@ class ChatRequest(AnswerRequest):
     def sampling(self) -> Sampling:
         shared = super().sampling()
         schema = self.response_format.schema_text() if self.response_format else None
-        return dataclasses.replace(shared, schema=schema, max_tokens=self.max_completion_tokens or shared.max_tokens)
+        most, told = (
+            self.max_completion_tokens or shared.max_tokens,
+            (self.top_logprobs or 0) if self.logprobs else None,
+        )
+        return dataclasses.replace(shared, schema=schema, max_tokens=most, logprobs=told)
 
 
 class CompletionRequest(AnswerRequest):

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from townsquare.model.chat import Turn, neutral
-from townsquare.serve.engines import EngineError, Sampling, Spent
+from townsquare.serve.engines import EngineError, Piece, Sampling, Spent
 
 KEY_VARIABLE = "TOWNSQUARE_UPSTREAM_KEY"
 """The environment variable with the upstream's API key, where it wants one."""
@@ -29,7 +29,7 @@ class Upstream:
     """A model behind `URL/chat/completions`, and others behind `URL/embeddings`."""
 
     parallel = PARALLEL
-    offers = frozenset({"json"})
+    offers = frozenset({"json", "logprobs"})
 
     def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
         self.name = model
@@ -44,7 +44,7 @@ class Upstream:
         body = json.dumps(_request(self.name, messages, sampling)).encode()
         connection, response = self._ask("chat/completions", body)
         try:
-            yield from _pieces(response)
+            yield from _pieces(response, sampling.logprobs)
         except (OSError, http.client.HTTPException) as error:
             raise self._away(f"broke off: {error or type(error).__name__}") from error
         finally:
@@ -125,6 +125,8 @@ def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[s
         request["stop"] = list(sampling.stop)
     if sampling.seed is not None:
         request["seed"] = sampling.seed
+    if sampling.logprobs is not None:
+        request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if sampling.schema is not None:
         schema = json.loads(sampling.schema)
         named = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
@@ -132,7 +134,7 @@ def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[s
     return request
 
 
-def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
+def _pieces(response: http.client.HTTPResponse, logprobs: int | None) -> Iterator[str | Spent]:
     """Texts and usage of a stream of server-sent events; raises HTTPException when it ends before its end mark."""
     while line := response.readline(LONGEST_LINE):
         if not line.startswith(b"data:"):
@@ -142,7 +144,7 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
             return
         try:
             record = json.loads(data)
-            text, spent = _text(record), Spent.of(record.get("usage"))
+            text, spent = _text(record, logprobs), Spent.of(record.get("usage"))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise http.client.HTTPException(f"not a completion: {data[:200].decode(errors='replace')}") from error
         if text:
@@ -152,10 +154,11 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
     raise http.client.IncompleteRead(b"")
 
 
-def _text(record: dict[str, Any]) -> str | None:
+def _text(record: dict[str, Any], logprobs: int | None) -> str | None:
     if record.get("error"):
         raise http.client.HTTPException(str(record["error"])[:200])
     if not record.get("choices"):
         return None  # a closing record with figures only
-    text = record["choices"][0]["delta"].get("content")
-    return text if isinstance(text, str) else None
+    choice = record["choices"][0]
+    text = choice["delta"].get("content")
+    return Piece.of(text, choice, logprobs) if isinstance(text, str) else None
