@@ -122,7 +122,8 @@ def _search(now: Now, question: str, limit: int, filters: Filters, fresh: LanceD
     scores = {
         uid: score for uid, (text, _, asked) in found.items() if (score := _score(now, wish, text, asked)) is not None
     }
-    posts = now.allowed(scores.keys() | {parent for uid in scores if (parent := found[uid][1])})
+    parents = {parent_uid for uid in scores if (parent_uid := found[uid][1])}
+    posts = now.allowed(scores.keys() | parents)
     hits = []
     for uid, score in scores.items():
         text, parent_uid, asked = found[uid]

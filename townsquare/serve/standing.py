@@ -63,8 +63,8 @@ class Now:
         self.square, self.stamps = square, stamps
         same = before.stamps if before else ((), (), ())
         words, rows = functools.partial(index.dataset, square), functools.partial(tables.posts_dataset, square)
-        self.words = before.words if before and same[0] == stamps[0] else Counts(words)
-        self._rows = before._rows if before and same[1] == stamps[1] else Rows(rows)
+        self.words: Counts = before.words if before and same[0] == stamps[0] else Counts(words)
+        self._rows: Rows = before._rows if before and same[1] == stamps[1] else Rows(rows)
         self._posts: dict[str, Post | None] = {}  # None: it may not be shown
         self.reading = functools.lru_cache(maxsize=READINGS)(Reading.of)
         self.stated = functools.lru_cache(maxsize=READINGS)(Reading.of_statements)

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -66,17 +66,23 @@ def add_v1(app: FastAPI, desk: Desk, till: Till) -> None:
     async def completions(request: Request) -> Response:
         return await _answered(request, CompletionRequest.parse(await body_of(request)), desk, till)
 
-    embedder = functools.cache(vectors.Vectors)
+    @functools.cache
+    def packaged() -> vectors.Vectors:
+        return vectors.Vectors()
+
+    def embed_here(_: str, texts: Sequence[str]) -> tuple[Any, int]:
+        return packaged().embed(texts)
 
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         asked = EmbeddingRequest.parse(await body_of(request))
         if asked.model == vectors.NAME and vectors.installed():
-            found, tokens = await run_in_threadpool(lambda: embedder().embed(asked.texts()))
+            embed: Callable[[str, Sequence[str]], tuple[Any, int]] = embed_here
         elif isinstance(desk.assistant.engine, Embedding):
-            found, tokens = await run_in_threadpool(desk.assistant.engine.embed, asked.model, asked.texts())
+            embed = desk.assistant.engine.embed
         else:
             raise _no_such_model(names[1:])
+        found, tokens = await run_in_threadpool(embed, asked.model, asked.texts())
         await run_in_threadpool(till.charge, getattr(request.state, "key", ""), tokens)
         return JSONResponse(shaped_vectors(asked, found, tokens))
 
