@@ -323,6 +323,9 @@ def test_no_post_passes_but_by_the_rules(  # noqa: PLR0917
     out = with_table(square, tmp_path, exclusions)
     said = consent(grants, happened, table, out)
     reasons = refusals(table, said, purpose, TODAY)
+    both = [refusals(table, said, each, TODAY).to_pylist() for each in (purpose, "display")]
+    permit = gate.Permit(said, (purpose, "display"), TODAY)
+    assert permit.allowed(table).to_pylist() == [reasons == (None, None) for reasons in zip(*both, strict=True)]
     rows, told = table.to_pylist(), happened.to_pylist()
     expected = [why_not(row, rows, grants, told, [e for e, _ in out], purpose) for row in rows]
     assert reasons.to_pylist() == expected

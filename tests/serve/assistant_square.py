@@ -35,6 +35,7 @@ class Says:
 
     name = "says"
     parallel = 1
+    offers = frozenset({"json"})
 
     def __init__(self, text: str | Callable[[str], str]) -> None:
         self._text = text

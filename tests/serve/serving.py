@@ -65,6 +65,7 @@ NOTHING = Answer(NOTHING_FOUND, (Sentence(NOTHING_FOUND, (), False, False),), ()
 class FakeEngine:
     name = MODEL
     parallel = 1
+    offers = frozenset({"json"})
 
 
 class FakeAssistant:

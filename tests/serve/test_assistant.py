@@ -18,11 +18,12 @@ from townsquare.consent.grants import revoke_grant
 from townsquare.errors import StaleError
 from townsquare.ingest import tables
 from townsquare.model import chat
-from townsquare.serve import live, retrieval
+from townsquare.serve import retrieval
 from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.assistant import Assistant, question_of
 from townsquare.serve.config import IndexConfig, ServeConfig
 from townsquare.serve.run import run as build_index
+from townsquare.serve.standing import Standing
 from townsquare.serve.terminal import card, show_answer, visible
 from townsquare.serve.words import words
 from townsquare.square import Square
@@ -162,7 +163,8 @@ def test_no_post_that_the_gate_refuses_is_in_any_answer(
         answer = ask(square, question, says)
         assert not refused & {c.uid for c in answer.citations}
         assert not any(text in answer.text for text in texts)
-        assert live.allowed(square, [c.uid for c in answer.citations]).keys() == {c.uid for c in answer.citations}
+        cited = {citation.uid for citation in answer.citations}
+        assert Standing(square).now().allowed(cited).keys() == cited
 
 
 ATTACKS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import urllib.error
@@ -15,7 +16,7 @@ import pytest
 from townsquare.errors import InputError, StaleError
 from townsquare.model.chat import Turn
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, Spent, open_engine
+from townsquare.serve.engines import EngineError, Piece, Sampling, Spent, open_engine
 from townsquare.serve.engines.llamacpp import LlamaCpp, locate
 from townsquare.square import Square
 
@@ -66,6 +67,32 @@ def test_limits_and_stops_hold(engine: LlamaCpp) -> None:
     whole = "".join(texts(engine, story, Sampling(max_tokens=12)))
     word = whole.split()[1]
     assert word not in "".join(texts(engine, story, Sampling(max_tokens=12, stop=(word,))))
+
+
+def test_json_fits_its_schema(engine: LlamaCpp) -> None:
+    town: list[Turn] = [("user", "Name the capital of France. Reply with JSON alone.")]
+    fields = {"city": {"type": "string", "maxLength": 12}, "sure": {"type": "boolean"}}
+    schema = {"type": "object", "properties": fields, "required": ["city", "sure"], "additionalProperties": False}
+    reply = json.loads("".join(texts(engine, town, Sampling(max_tokens=80, schema=json.dumps(schema)))))
+    assert reply.keys() == fields.keys()
+    assert (type(reply["city"]), type(reply["sure"])) == (str, bool)
+
+
+def test_tokens_come_with_their_logprobs(engine: LlamaCpp) -> None:
+    pieces = [piece for piece in engine.stream(ASK, Sampling(max_tokens=6, logprobs=2)) if isinstance(piece, Piece)]
+    told = [token for piece in pieces for token in piece.tokens]
+    assert "".join(token["token"] for token in told).startswith("".join(pieces))
+    for token in told:
+        others = [other["logprob"] for other in token["top_logprobs"]]
+        assert len(others) == 2
+        assert 0 >= others[0] >= others[1]
+        assert token["logprob"] == others[0]  # the likeliest was taken
+        assert bytes(token["bytes"]).decode() == token["token"]
+    plain = texts(engine, ASK, Sampling(max_tokens=6))
+    assert not any(isinstance(piece, Piece) for piece in plain)
+    assert "".join(plain) == "".join(pieces)
+    bare = [piece for piece in engine.stream(ASK, Sampling(max_tokens=2, logprobs=0)) if isinstance(piece, Piece)]
+    assert [token["top_logprobs"] for piece in bare for token in piece.tokens] == [[]] * len(bare)
 
 
 def test_a_reader_that_leaves_does_not_hold_up_the_next(engine: LlamaCpp) -> None:

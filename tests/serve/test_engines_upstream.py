@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, Spent, open_engine
+from townsquare.serve.engines import EngineError, Piece, Sampling, Spent, open_engine
 from townsquare.serve.engines import upstream as module
 from townsquare.serve.engines.upstream import Upstream
 from townsquare.square import Square
@@ -148,3 +148,36 @@ def test_nobody_there_is_an_error_that_names_the_place(server: Server) -> None:
     engine = Upstream("http://127.0.0.1:9/v1", "big", timeout_seconds=1.0)
     with pytest.raises(EngineError, match=r"cannot be reached.*127\.0\.0\.1:9"):
         list(engine.stream([("user", "x")], Sampling()))
+
+
+def test_json_and_logprobs_are_asked_for_as_openai_does(server: Server) -> None:
+    upstream = Upstream(url(server), "big", timeout_seconds=10)
+    token = {"token": "no", "bytes": [110, 111], "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": -0.1}]}
+    choice = {"index": 0, "delta": {"content": "no"}, "logprobs": {"content": [token]}}
+    server.plays = [(200, b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n" + DONE)]
+    pieces = list(upstream.stream([("user", "Hello?")], Sampling(schema='{"type":"object"}', logprobs=4)))
+    assert pieces == ["no"]
+    assert isinstance(pieces[0], Piece)
+    assert pieces[0].tokens[0]["logprob"] == -0.1
+    list(upstream.stream([("user", "Hello?")], Sampling(schema="{}")))
+    first, second = (body for _, _, body in server.seen)
+    assert first["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert (first["logprobs"], first["top_logprobs"]) == (True, 4)
+    assert (second["response_format"], "logprobs" in second) == ({"type": "json_object"}, False)
+
+
+def test_vectors_of_the_upstream(server: Server) -> None:
+    upstream = Upstream(url(server), "big", timeout_seconds=10)
+    rows = [{"index": 1, "embedding": [3, 4.5]}, {"index": 0, "embedding": [1, 2]}]
+    server.plays = [
+        (200, json.dumps({"data": rows, "usage": {"prompt_tokens": 6}}).encode()),
+        (200, json.dumps({"data": rows[:1]}).encode()),
+        (200, b'{"data": [{"embedding": "?"}]}'),
+        (404, b"no such model"),
+    ]
+    assert upstream.embed("small", ["a", "b"]) == ([[1.0, 2.0], [3.0, 4.5]], 6)
+    path, _, body = server.seen[0]
+    assert (path, body) == ("/v1/embeddings", {"model": "small", "input": ["a", "b"]})
+    for said in ("gave 1 vectors for 2 texts", "gave no vectors", "404: no such model"):
+        with pytest.raises(EngineError, match=said):
+            upstream.embed("small", ["a", "b"])

@@ -15,7 +15,7 @@ import pytest
 
 from tests.serve.serving import ANSWER, HOSTILE, LIBRARY, MODEL, NOTHING, FakeAssistant, raw, serving, unchunked
 from townsquare.errors import StaleError
-from townsquare.serve import api, desk
+from townsquare.serve import desk, v1, vectors
 from townsquare.serve.engines import EngineError, Sampling
 
 QUESTION = [{"role": "user", "content": "When does the library open?"}]
@@ -55,7 +55,8 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 
 def test_models_as_openai_lists_them(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == [MODEL]
+    listed = [model.id for model in client.models.list()]
+    assert listed == [MODEL, *([vectors.NAME] if vectors.installed() else [])]
     assert client.models.retrieve(MODEL).object == "model"
     with pytest.raises(openai.NotFoundError) as raised:
         client.models.retrieve("gpt-4o")
@@ -133,9 +134,11 @@ USER = {"role": "user", "content": "Hello?"}
         ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop", None),
         ({"seed": 1.5}, 400, "seed", None),
         ({"stream": "yes"}, 400, "stream", None),
-        ({"n": 2}, 400, "n", "unsupported_parameter"),
+        ({"n": 9}, 400, "n", None),
+        ({"n": 0}, 400, "n", None),
         ({"tools": [{"type": "function"}]}, 400, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, 400, "response_format", "unsupported_parameter"),
+        ({"response_format": {"type": "poem"}}, 400, "response_format.type", None),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema", None),
     ],
 )
 def test_requests_that_cannot_be_answered(
@@ -166,7 +169,7 @@ def test_errors_do_not_repeat_what_was_written(http: httpx.Client) -> None:
 
 
 def test_a_body_over_the_limit_is_refused(http: httpx.Client) -> None:
-    long = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "a" * api.MOST_BODY_BYTES}]}).encode()
+    long = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "a" * v1.MOST_BODY_BYTES}]}).encode()
     declared = http.post(CHAT, content=long, headers={"content-type": "application/json"})
     chunked = http.post(CHAT, content=iter([long]), headers={"content-type": "application/json"})
     for reply in (declared, chunked):
@@ -174,7 +177,7 @@ def test_a_body_over_the_limit_is_refused(http: httpx.Client) -> None:
 
 
 def test_a_body_that_never_ends_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MOST_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(v1, "MOST_BODY_SECONDS", 0.05)
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
     with raw(address) as connection:
         connection.sendall(head.encode())

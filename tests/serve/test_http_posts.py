@@ -37,6 +37,7 @@ class Parrot:
 
     name = "parrot"
     parallel = 1
+    offers = frozenset[str]()
 
     def __init__(self) -> None:
         self.endless = False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import lance
@@ -13,13 +16,17 @@ from hypothesis import strategies as st
 from lance.file import LanceFileReader
 
 from townsquare import receipts
-from townsquare.consent.grants import Grant, add_grant
+from townsquare.consent.grants import Grant, add_grant, revoke_grant
 from townsquare.errors import ConfigError, GrantError, StaleError
+from townsquare.ledger import chain
 from townsquare.serve import copies, index, meaning, retrieval
 from townsquare.serve.config import IndexConfig, ServeConfig
 from townsquare.serve.run import run as build_index
+from townsquare.serve.standing import Standing
 from townsquare.serve.words import fingerprint, sentences, words
 from townsquare.square import Square
+from townsquare.takedown.config import TakedownConfig
+from townsquare.takedown.run import run as take_down
 
 WHEN = "2024-01-01T00:00:00Z"
 
@@ -44,7 +51,8 @@ def test_bm25_orders_as_worked_out_by_hand(square: Square) -> None:
         return total
 
     by_hand = sorted((n for n in range(4) if bm25(split[n]) > 0), key=lambda n: -bm25(split[n]))
-    assert index.match(index.dataset(square), "pear apple", asks=False, limit=9) == [f"table:{n}" for n in by_hand]
+    found = index.match(index.dataset(square), "pear apple", asks=False, limit=9)
+    assert [post.uid for post in found] == [f"table:{n}" for n in by_hand]
 
 
 def test_every_post_is_in_the_index_or_has_a_reason(square: Square) -> None:
@@ -273,3 +281,41 @@ def test_settings_that_cannot_be_are_refused(values: dict[str, object]) -> None:
         ServeConfig(**values)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         IndexConfig(shortest_words=0)
+
+
+def _kept(square: Square) -> tuple[Standing, Callable[[], list[str]]]:
+    """One Standing for all questions, as a server has it."""
+    standing = Standing(square)
+    return standing, lambda: [hit.uid for hit in retrieval.search(standing, "When does Harbour Bakery open?", 4)]
+
+
+def test_nothing_is_read_anew_while_nothing_changes(square: Square) -> None:
+    indexed(square)
+    standing, ask = _kept(square)
+    first, now = ask(), standing.now()
+    assert first == ask() != []
+    assert standing.now() is now
+
+
+def test_what_is_kept_ends_with_a_takedown_a_grant_and_an_index(square: Square) -> None:
+    indexed(square)
+    _, ask = _kept(square)
+    assert ask() == ["table:3", "table:2"]
+    take_down(square, TakedownConfig(post=("table:3",)))
+    assert ask() == ["table:2"]
+    later = ("9", "kim", "Harbour Bakery opens at 9:00 from now on", None, "2024-05-01T10:00:00Z")
+    write_posts(square, [later], "more")
+    build_index(dataclasses.replace(square, replace=True), IndexConfig())
+    assert ask() == ["table:9", "table:2"]
+    revoke_grant(square, "all")
+    assert ask() == []
+
+
+def test_a_grant_revoked_and_given_within_one_tick_of_the_clock_are_two_states(square: Square) -> None:
+    """A file's time is coarse: of ledgers that differ, written at the same moment, only the count of commits tells."""
+    indexed(square)
+    file = chain.ledger_file(square)
+    before, moment = chain.state(square), file.stat()
+    revoke_grant(square, "all")
+    os.utime(file, ns=(moment.st_atime_ns, moment.st_mtime_ns))
+    assert chain.state(square) != before

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.serve.serving import FakeAssistant, serving
-from townsquare.serve import copies, live, opinions
+from townsquare.serve import copies, opinions, standing
 from townsquare.serve.opinions import Opinion
+from townsquare.serve.standing import Standing
 from townsquare.square import Square
 from townsquare.takedown.config import TakedownConfig
 from townsquare.takedown.run import run as take_down
@@ -69,11 +70,11 @@ def test_a_thread_is_what_may_be_shown_of_it(square: Square) -> None:
     rows = [said(1, "ann", "one", None), said(2, "bob", "two", "1"), said(3, "cid", "three", "2")]
     rows += [said(4, "dee", "four", "3"), said(5, "eve", "five", "3"), said(6, "fay", "six", "5")]
     write_posts(square, rows)
-    assert live.around(square, "table:3") == ([], [])  # nobody's leave
+    assert Standing(square).now().around("table:3") == ([], [])  # nobody's leave
     allow(square)
 
     def texts(uid: str) -> tuple[list[str], list[str]]:
-        before, after = live.around(square, uid)
+        before, after = Standing(square).now().around(uid)
         return [post.text for post in before], [post.text for post in after]
 
     assert texts("table:3") == (["one", "two"], ["four", "five"])
@@ -84,8 +85,8 @@ def test_a_thread_is_what_may_be_shown_of_it(square: Square) -> None:
 def test_a_thread_that_bites_its_tail_ends(square: Square) -> None:
     rows: list[Row] = [("1", "a", "one", "2", "2024-01-01T00:00:00Z"), ("2", "b", "two", "1", "2024-01-02T00:00:00Z")]
     indexed(square, [*rows, POSTS[2]])
-    before, _ = live.around(square, "table:1")
-    assert len(before) <= live.BEFORE
+    before, _ = Standing(square).now().around("table:1")
+    assert len(before) <= standing.BEFORE
 
 
 def test_feedback_and_lookup_over_http() -> None:

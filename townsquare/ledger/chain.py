@@ -12,6 +12,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +172,12 @@ class Ledger:
             )
         return _entry(rows[-1]) if rows else None
 
+    def head(self) -> tuple[int, str] | tuple[()]:
+        """(seq, hash) of the last row as the head of the chain names it; empty when there is none."""
+        with self._engine.connect() as connection:
+            head = connection.execute(sa.select(head_table)).first()
+        return (head.seq, head.hash) if head else ()
+
     def catch_up(self, square: Square) -> int:
         """Record every receipt that is not in the ledger yet; returns how many were. Safe to repeat."""
         known = {entry.key for entry in self.entries("receipt")}
@@ -194,6 +201,19 @@ def url_of(square: Square) -> str:
         return url
     square.ledger.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{ledger_file(square)}"
+
+
+def state(square: Square) -> tuple[object, ...]:
+    """What differs whenever the ledger has changed; of a file it is told in microseconds, without opening it."""
+    if square.config("ledger", LedgerConfig).url is not None:
+        with Ledger.open(square) as ledger:
+            return ledger.head()
+    try:
+        with ledger_file(square).open("rb") as file:
+            stat, header = os.fstat(file.fileno()), file.read(28)
+    except FileNotFoundError:
+        return ()
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns, header[24:28])  # SQLite counts its commits in these bytes
 
 
 def exists(square: Square) -> bool:

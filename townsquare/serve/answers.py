@@ -42,7 +42,7 @@ class Sentence:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A whole answer after the check; `text` is what the sentences and their marks read as."""
+    """A whole answer after the check; `text` is what the sentences and their marks read as, or the JSON asked for."""
 
     text: str
     sentences: tuple[Sentence, ...]
@@ -55,6 +55,10 @@ class Answer:
     """The model's name."""
     spent: Spent | None = None
     """The tokens that the engine read and wrote for it."""
+    refused: bool = False
+    """Whether JSON was asked for and `text` says instead why there is none."""
+    tokens: tuple[dict[str, Any], ...] | None = None
+    """What the engine told of the tokens of those sentences that stand (engines.Piece); None: it was not asked."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import takewhile
 from types import TracebackType
+from typing import Any
 
 from townsquare.model import chat
 from townsquare.model.chat import Turn
-from townsquare.serve import citations, index, live, opinions, retrieval
+from townsquare.serve import citations, index, opinions, retrieval, structured
 from townsquare.serve.answers import CHARACTERS_PER_TOKEN, Answer, Citation, Sentence
 from townsquare.serve.citations import Source
 from townsquare.serve.config import ServeConfig
@@ -20,6 +21,7 @@ from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.fresh import Fresh
 from townsquare.serve.opinions import Opinion
 from townsquare.serve.retrieval import Hit
+from townsquare.serve.standing import Standing
 from townsquare.serve.words import words
 from townsquare.square import Square
 
@@ -34,6 +36,7 @@ class Assistant:
     def __init__(self, square: Square, config: ServeConfig, engine: Engine) -> None:
         self._square, self._config = square, config
         self._fresh = Fresh(square)
+        self._standing = Standing(square)
         self.engine = engine
 
     @classmethod
@@ -74,10 +77,16 @@ class Assistant:
         """
         question = question_of(messages)
         fresh = self._fresh.table()
-        hits = retrieval.search(self._square, question, self._config.posts, filters=filters, fresh=fresh)
+        hits = retrieval.search(self._standing, question, self._config.posts, filters=filters, fresh=fresh)
         if not hits:
-            yield chat.NOTHING_FOUND
-            yield self._answer([Sentence(chat.NOTHING_FOUND, (), False, False)], [], found=False, spent=Spent(0, 0))
+            if sampling.schema is None:
+                yield chat.NOTHING_FOUND
+            nothing = [Sentence(chat.NOTHING_FOUND, (), False, False)]
+            answer = self._answer(nothing, [], found=False, spent=Spent(0, 0))
+            yield dataclasses.replace(answer, refused=sampling.schema is not None)
+            return
+        if sampling.schema is not None:
+            yield from self._structured(messages, hits, sampling, stopped)
             return
         kept: list[Sentence] = []
         cited: list[int] = []  # places in `hits`, in the order in which the answer first cites them
@@ -89,16 +98,35 @@ class Assistant:
         if not kept:
             kept.append(renumbered(quotation(question, hits[0]), cited))
             yield marked(kept[0])
-        yield self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
+        answer = self._answer(kept, [hits[place - 1] for place in cited], found=True, spent=reading.spent)
+        yield dataclasses.replace(answer, tokens=reading.tokens)
+
+    def _structured(
+        self, messages: Sequence[Turn], hits: Sequence[Hit], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[str | Answer]:
+        """JSON in one piece, for before its end nothing in it can be checked; then the Answer, which may refuse."""
+        schema = sampling.schema or "{}"
+        room = self._config.context_tokens - sampling.max_tokens - len(schema) // CHARACTERS_PER_TOKEN
+        turns = structured.instructed(prompt(messages, hits, room), schema)
+        reading = Reading(self.engine, turns, sampling, stopped)
+        reply = "".join(reading)
+        refusal, values = structured.checked(reply, sources_of(hits))
+        cited: list[int] = []
+        kept = [renumbered(value, cited) for value in values]
+        answer = self._answer(kept, [hits[place - 1] for place in cited], found=refusal is None, spent=reading.spent)
+        if refusal is None:
+            reading.stands(0, len(reply))
+            yield reply
+        yield dataclasses.replace(answer, text=refusal or reply, refused=refusal is not None, tokens=reading.tokens)
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
-        found = live.allowed(self._square, [uid]).get(uid)
+        found = self._standing.now().allowed([uid]).get(uid)
         return found.cited(1) if found else None
 
     def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
         """The cards of the posts before and after a post in its thread that may be shown right now."""
-        before, after = live.around(self._square, uid)
+        before, after = self._standing.now().around(uid)
         return [post.cited(1) for post in before], [post.cited(1) for post in after]
 
     def judge(self, opinion: Opinion) -> None:
@@ -118,7 +146,7 @@ class Assistant:
 
     def _newest(self) -> str | None:
         fresh = self._fresh.table()
-        dates = [index.newest(table) for table in (index.dataset(self._square), *([fresh] if fresh else []))]
+        dates = [self._standing.now().words.newest, *([index.newest(fresh)] if fresh else [])]
         newest = max((date for date in dates if date), default=None)
         return newest.date().isoformat() if newest else None
 
@@ -130,6 +158,9 @@ class Reading:
         self._given = sum(len(text) for _, text in turns)
         self._pieces, self._stopped, self._written = engine.stream(turns, sampling), stopped, 0
         self._told: Spent | None = None
+        self._tokens: list[tuple[int, dict[str, Any]]] = []  # each with where its piece begins
+        self._standing: list[dict[str, Any]] | None = None if sampling.logprobs is None else []
+        self._length = 0
 
     def __iter__(self) -> Generator[str, None, None]:
         try:
@@ -138,10 +169,22 @@ class Reading:
                     self._told = piece
                 else:
                     self._written += 1
+                    self._tokens += [(self._length, token) for token in getattr(piece, "tokens", ())]
+                    self._length += len(piece)
                     yield piece
         finally:
             if isinstance(self._pieces, Generator):
                 self._pieces.close()  # the engine stops at once
+
+    def stands(self, start: int, end: int) -> None:
+        """Tell that the reply's characters from `start` to `end` are in the answer: their tokens may be told."""
+        if self._standing is not None:
+            self._standing += [token for place, token in self._tokens if start <= place < end]
+
+    @property
+    def tokens(self) -> tuple[dict[str, Any], ...] | None:
+        """Of what stands, if tokens were asked for. Those of sentences that were left out are nobody's to read."""
+        return None if self._standing is None else tuple(self._standing)
 
     @property
     def spent(self) -> Spent:
@@ -151,17 +194,28 @@ class Reading:
 
 def checked(question: str, hits: Sequence[Hit], reading: Reading) -> Iterator[Sentence]:
     """The model's sentences that a cited post supports and that bear on the question, each once."""
-    sources = [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
+    sources = sources_of(hits)
     seen: set[str] = set()
+    start = 0
     with closing(iter(reading)) as pieces:
         for reply in citations.whole_sentences(pieces):
+            standing = []
             for text, numbers in citations.split_marks(reply):
                 if text in seen:
                     return  # a model that repeats itself has nothing more to say
                 seen.add(text)
                 sentence = citations.check(text, numbers, sources)
-                if sentence.supported and retrieval.bears_on(question, text):
+                standing.append(sentence.supported and retrieval.bears_on(question, text))
+                if standing[-1]:
                     yield sentence
+            if standing and all(standing):
+                reading.stands(start, start + len(reply))
+            start += len(reply)
+
+
+def sources_of(hits: Sequence[Hit]) -> list[Source]:
+    """The posts as the check reads them."""
+    return [Source(hit.post.text, hit.parent.text if hit.parent else "") for hit in hits]
 
 
 def last_of(messages: Sequence[Turn], role: str, skip: int = 0) -> str:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from townsquare import receipts
 from townsquare.consent import gate
 from townsquare.ingest import tables
-from townsquare.ledger.chain import ledger_file
 from townsquare.serve import chosen, index
 from townsquare.serve.config import IndexConfig
+from townsquare.serve.standing import standing_of, written
 from townsquare.square import Square
 
 if TYPE_CHECKING:
@@ -44,15 +44,19 @@ class Fresh:
     def table(self) -> LanceDataset | None:
         """Those that are stored by now, committed a moment ago or not; None when there are none."""
         with self._lock:
-            receipt = receipts.read(self._square, "index")
-            if receipt is None or "sources" not in receipt.results:
-                return None  # what the index knows was not noted: it is due anew
-            posts, said = tables.posts_dataset(self._square), ledger_file(self._square).stat()
-            as_of = (posts.version, said.st_mtime_ns, said.st_size, receipt.results["sources"], gate.today())
+            as_of = (written(receipts.receipt_path(self._square, "index")), *standing_of(self._square))
             if as_of != self._as_of:
-                self._take(posts, receipt.results["sources"], IndexConfig(**receipt.config))
+                self._read()
                 self._as_of = as_of
             return self._table
+
+    def _read(self) -> None:
+        receipt = receipts.read(self._square, "index")
+        if receipt is None or "sources" not in receipt.results:
+            self._table = None  # what the index knows was not noted: it is due anew
+        else:
+            posts = tables.posts_dataset(self._square)
+            self._take(posts, receipt.results["sources"], IndexConfig(**receipt.config))
 
     def _take(self, posts: LanceDataset, known: dict[str, str], config: IndexConfig) -> None:
         now = {receipt.name: receipt.fingerprint for receipt in receipts.read_all(self._square, "ingest")}

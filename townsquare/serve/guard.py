@@ -41,7 +41,7 @@ FREE = frozenset({"/", "/about", "/healthz", "/readyz"})
 """What anybody may ask who reaches the server, beside the page's own files: it holds no post."""
 SCOPES = {"/posts": "posts", "/lookup": "posts", "/metrics": "metrics"}
 """The scope that an address needs; all others need `chat`."""
-COUNTED = frozenset({"/v1/chat/completions", "/feedback"})
+COUNTED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/feedback"})
 REFUSALS = {
     "missing": (401, "this server wants a key: send it as Authorization: Bearer KEY", "invalid_api_key"),
     "unknown": (401, "there is no such key here", "invalid_api_key"),

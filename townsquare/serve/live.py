@@ -1,25 +1,15 @@
-"""What may be shown right now: every hit is looked up in the posts table, the events and the grants once more.
-
-So a takedown, an opt-out or a revoked grant takes effect at the next question, before any index is rebuilt.
-"""
+"""A post as it may be shown: as the posts table has it now, after the gate has let it be retrieved and displayed."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from townsquare.consent import gate
-from townsquare.ingest import tables
 from townsquare.serve import index
 from townsquare.serve.answers import Citation
-from townsquare.square import Square
 
-BEFORE, AFTER = 4, 6
-"""Posts that a card shows of a thread, before and after its own."""
-MOST_REPLIES = 200
 PURPOSES = ("retrieve", "display")
 NEEDED = tuple(dict.fromkeys([*gate.COLUMNS, *index.COLUMNS, "is_latest_edit"]))
 
@@ -52,33 +42,8 @@ class Post:
         )
 
 
-def allowed(square: Square, uids: Collection[str]) -> dict[str, Post]:
-    """Those of the posts that the gate lets be both retrieved and displayed today, by uid."""
-    if not uids:
-        return {}
-    posts = tables.read_posts(square, columns=NEEDED, where=f"uid IN ({index.quoted(sorted(uids))})")
-    consent = tables.read_consent(square)
-    for purpose in PURPOSES:
-        posts = posts.filter(pc.is_null(gate.refusals(posts, consent, purpose, gate.today())))
-    return {post.uid: post for post in _posts(posts)}
-
-
-def around(square: Square, uid: str) -> tuple[list[Post], list[Post]]:
-    """What may be shown of the thread around a post: what it replies to, first post first, and its first replies."""
-    before: list[Post] = []
-    here = allowed(square, [uid]).get(uid)
-    while here and here.reply_to and len(before) < BEFORE and here.reply_to not in {post.uid for post in before}:
-        here = allowed(square, [here.reply_to]).get(here.reply_to)
-        before[:0] = [here] if here else []
-    where = f"reply_to = {index.quoted([uid])}"
-    replies = (
-        tables.posts_dataset(square).to_table(columns=["uid"], filter=where, limit=MOST_REPLIES)["uid"].to_pylist()
-    )
-    after = sorted(allowed(square, replies).values(), key=lambda post: (post.created_at or "", post.uid))
-    return before, after[:AFTER]
-
-
-def _posts(table: pa.Table) -> list[Post]:
+def posts_in(table: pa.Table) -> list[Post]:
+    """The posts of a table that has the columns NEEDED, less those without a text, and those edited since."""
     return [
         Post(
             uid=row["uid"],

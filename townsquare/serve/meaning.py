@@ -6,12 +6,14 @@ answer is a shape in the text: a time, a weekday, a sum of money, a year.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 
-from townsquare.serve.words import CALENDAR, sentences, words
+from townsquare.serve.words import CALENDAR, Word, sentences, words
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = f"(?:{'|'.join(_NUMBERS)})"
@@ -117,10 +119,10 @@ def statements(text: str) -> list[str]:
     return [part for part in parts if not asks(part) and not (asking and _OPEN.search(part))]
 
 
-def kinds(text: str) -> frozenset[str]:
-    """The kinds of answer that stand in a text."""
-    lowered = text.lower().replace("’", "'")
-    return frozenset(kind for kind, pattern in _compiled().items() if pattern.search(lowered))
+def kinds(text: str, among: Iterable[str] = tuple(_KINDS)) -> frozenset[str]:
+    """Those of the kinds of answer that stand in a text."""
+    lowered, patterns = text.lower().replace("’", "'"), _compiled()
+    return frozenset(kind for kind in among if patterns[kind].search(lowered))
 
 
 def wanted(question: str) -> frozenset[str]:
@@ -143,26 +145,34 @@ def _english() -> dict[str, dict[str, str]]:
 
 
 @functools.cache
-def _phrases() -> dict[int, dict[tuple[str, ...], str]]:
-    """Length in words -> phrase as keys -> concept, longest first."""
-    found: dict[int, dict[tuple[str, ...], str]] = {}
+def _phrases() -> dict[str, list[tuple[tuple[str, ...], str]]]:
+    """First word's key -> (phrase as keys, concept) of the phrases that begin with it."""
+    whole: dict[tuple[str, ...], str] = {}
     for concept, listed in _english()["concepts"].items():
         for phrase in listed.split(","):
-            keys = tuple(word.key for word in words(phrase.strip()))
-            found.setdefault(len(keys), {}).setdefault(keys, f"#{concept}")
-    return dict(sorted(found.items(), reverse=True))
+            whole.setdefault(tuple(word.key for word in words(phrase.strip())), f"#{concept}")
+    found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    for keys, concept in whole.items():
+        found.setdefault(keys[0], []).append((keys, concept))
+    return found
 
 
 def concepts(keys: list[str]) -> list[tuple[str, int, int]]:
     """(concept, first word, number of words) of each phrase of english.toml, longest first, none overlapping."""
+    known = _phrases()
+    standing = [
+        (-len(phrase), start, concept)
+        for start, key in enumerate(keys)
+        for phrase, concept in known.get(key, ())
+        if len(phrase) == 1 or tuple(keys[start : start + len(phrase)]) == phrase
+    ]
     found: list[tuple[str, int, int]] = []
     taken: set[int] = set()
-    for length, known in _phrases().items():
-        for start in range(len(keys) - length + 1):
-            concept = known.get(tuple(keys[start : start + length]))
-            if concept and not taken & set(range(start, start + length)):
-                taken |= set(range(start, start + length))
-                found.append((concept, start, length))
+    for negative, start, concept in sorted(standing):
+        places = range(start, start - negative)
+        if taken.isdisjoint(places):
+            taken.update(places)
+            found.append((concept, start, -negative))
     return found
 
 
@@ -172,17 +182,42 @@ def narrowed(found: set[str]) -> set[str]:
     return found - wider
 
 
-def topics(text: str, about: frozenset[str] = frozenset()) -> frozenset[str]:
-    """All that a text touches: the keys of its words, the concepts among them, those that its kinds imply.
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A text as it was understood, whatever is asked of it."""
 
-    `about` are the keys of the names in question: "at NAME" says where only if NAME is another.
-    """
-    keys = [word.key for word in words(text)]
-    found = {f"#{_SHOWN[kind]}" for kind in kinds(text) if kind in _SHOWN}
-    places = {word.key for match in _PLACE.finditer(text) for word in words(match[1])}
-    if places - about - CALENDAR:
-        found.add("#where")
-    return frozenset(keys) | {concept for concept, _, _ in concepts(keys)} | found
+    text: str
+    words: list[Word]
+    keys: frozenset[str]
+    implied: frozenset[str]
+    """The concepts among its words, and those that its kinds of answer imply."""
+    places: frozenset[str]
+    """Keys of what stands after "at", "in" and the like."""
+
+    @classmethod
+    def of(cls, text: str) -> Reading:
+        said = words(text)
+        keys = [word.key for word in said]
+        implied = {concept for concept, _, _ in concepts(keys)} | {f"#{_SHOWN[kind]}" for kind in kinds(text, _SHOWN)}
+        places = {word.key for match in _PLACE.finditer(text) for word in words(match[1])}
+        return cls(text, said, frozenset(keys), frozenset(implied), frozenset(places - CALENDAR))
+
+    @classmethod
+    def of_statements(cls, text: str) -> Reading:
+        """Of what a post states alone."""
+        return cls.of(" \n".join(statements(text)))
+
+    def topics(self, about: frozenset[str] = frozenset()) -> frozenset[str]:
+        """All that the text touches: the keys of its words, and concepts.
+
+        `about` are the keys of the names in question: "at NAME" says where only if NAME is another.
+        """
+        return self.keys | self.implied | ({"#where"} if self.places - about else set())
+
+
+def topics(text: str) -> frozenset[str]:
+    """All that a text touches."""
+    return Reading.of(text).topics()
 
 
 def values(text: str, wanted_kinds: frozenset[str]) -> frozenset[str]:

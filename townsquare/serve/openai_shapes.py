@@ -1,41 +1,39 @@
-"""OpenAI's chat shapes: what a request may hold, and how answers, chunks and errors are written.
-
-A field beyond OpenAI's on the request: `filters` (filters.Filters). On the message and on the last chunk's
-delta: `citations`, `sentences`, `as_of`, `found`, and on that delta `checked`, the answer's text after the check.
-`usage` is null where the engine did not tell it, or was left before its end: no figure is made up.
-"""
+"""OpenAI's requests: what one may hold, and what is asked with it. A field beyond OpenAI's: `filters`."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import time
-import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from townsquare.errors import ConfigError
 from townsquare.model.chat import Turn
-from townsquare.serve.answers import Answer
-from townsquare.serve.engines import Sampling, Spent
+from townsquare.serve.engines import Sampling
 from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.opinions import Opinion
 
-DONE = "data: [DONE]\n\n"
+MOST_CHOICES = 8
+"""Of one request: each is an answer of its own."""
+MOST_TEXTS = 256
+"""Whose vectors one request may ask for."""
+Ask = tuple[list[Turn], Sampling]
+"""What one choice of the reply is the answer to."""
 
 NOT_OFFERED: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
+    "logprobs": (),  # of legacy completions, where they have another shape
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
     "modalities": (["text"],),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
 }
 """Fields that would change the answer and that no engine here heeds, with the values that ask for nothing."""
 
@@ -100,25 +98,47 @@ class _StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class ChatRequest(BaseModel):
-    """The body of a chat completion request. Unknown fields are kept aside, so that NOT_OFFERED can be looked up."""
+class _JsonSchema(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _JsonSchema | None = None
+
+    def schema_text(self) -> str | None:
+        """As Sampling.schema has it."""
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return "{}"
+        if self.json_schema is None:
+            raise RequestError(400, "json_schema: name and schema are missing", param="response_format.json_schema")
+        return json.dumps(self.json_schema.schema_)
+
+
+class AnswerRequest(BaseModel):
+    """What requests for answers share. Unknown fields are kept aside, so that NOT_OFFERED can be looked up."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str
-    messages: list[_Message] = Field(min_length=1)
     stream: bool | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     seed: int | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     filters: _Filters | None = None
     stream_options: _StreamOptions | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:
+    def parse(cls, body: bytes) -> Self:
         """Read a request's body. Raises RequestError that names the field and never repeats what it held."""
         try:
             request = cls.model_validate_json(body)
@@ -126,16 +146,12 @@ class ChatRequest(BaseModel):
             raise _first(error) from None
         for name, value in (request.model_extra or {}).items():
             if value is not None and name in NOT_OFFERED and value not in NOT_OFFERED[name]:
-                raise RequestError(
-                    400, f"this server does not offer {name}; leave it out", param=name, code="unsupported_parameter"
-                )
-        if request.messages[-1].role != "user" or not request.messages[-1].turn()[1].strip():
-            raise RequestError(400, "the last message must be the user's, and not empty", param="messages")
+                raise _not_offered(name)
+        request.check()
         return request
 
-    def turns(self) -> list[Turn]:
-        """The conversation so far."""
-        return [message.turn() for message in self.messages]
+    def check(self) -> None:
+        """Raise RequestError for what the types do not tell."""
 
     def wanted(self) -> Filters:
         """Which posts the answer may rest on."""
@@ -144,13 +160,105 @@ class ChatRequest(BaseModel):
     def sampling(self) -> Sampling:
         """What the request asks for, and the engine's own defaults where it is silent."""
         asked = {
-            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             "seed": self.seed,
         }
         return Sampling(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
+
+    def conversations(self) -> list[list[Turn]]:
+        """What is to be answered."""
+        raise NotImplementedError
+
+    def asks(self, offers: frozenset[str]) -> list[Ask]:
+        """One for each choice. Raises RequestError for what an engine that `offers` this cannot do.
+
+        Choices of one conversation differ by their seeds; where none was given the engine draws one for each.
+        """
+        sampling = self.sampling()
+        if sampling.schema is not None and "json" not in offers:
+            raise _not_offered("response_format")
+        if sampling.logprobs is not None and "logprobs" not in offers:
+            raise _not_offered("logprobs")
+        seeds = [None if self.seed is None else self.seed + choice for choice in range(self.n or 1)]
+        each = [dataclasses.replace(sampling, seed=seed) for seed in seeds]
+        return [(turns, one) for turns in self.conversations() for one in each]
+
+
+class ChatRequest(AnswerRequest):
+    """The body of a chat completion request."""
+
+    messages: list[_Message] = Field(min_length=1)
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    response_format: _Format | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    def check(self) -> None:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise RequestError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
+        if self.messages[-1].role != "user" or not self.messages[-1].turn()[1].strip():
+            raise RequestError(400, "the last message must be the user's, and not empty", param="messages")
+
+    def conversations(self) -> list[list[Turn]]:
+        return [[message.turn() for message in self.messages]]
+
+    def sampling(self) -> Sampling:
+        shared = super().sampling()
+        schema = self.response_format.schema_text() if self.response_format else None
+        most, told = (
+            self.max_completion_tokens or shared.max_tokens,
+            (self.top_logprobs or 0) if self.logprobs else None,
+        )
+        return dataclasses.replace(shared, schema=schema, max_tokens=most, logprobs=told)
+
+
+class CompletionRequest(AnswerRequest):
+    """The body of a (legacy) completion request: each prompt is a question."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)]
+
+    def check(self) -> None:
+        if not all(turns[0][1].strip() for turns in self.conversations()):
+            raise RequestError(400, "the prompt must not be empty", param="prompt")
+        if len(self.conversations()) * (self.n or 1) > MOST_CHOICES:
+            raise RequestError(400, f"prompts times n must be at most {MOST_CHOICES}", param="n")
+
+    def conversations(self) -> list[list[Turn]]:
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return [[("user", prompt)] for prompt in prompts]
+
+
+class EmbeddingRequest(BaseModel):
+    """The body of a request for vectors. Texts only: token ids would be of a tokenizer that is not known here."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str
+    input: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=MOST_TEXTS)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: None = None
+
+    @classmethod
+    def parse(cls, body: bytes) -> EmbeddingRequest:
+        """Read a body. Raises RequestError that names the field and never repeats what it held."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise _first(error) from None
+
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+def _not_offered(name: str) -> RequestError:
+    said = f"this server does not offer {name}; leave it out"
+    return RequestError(400, said, param=name, code="unsupported_parameter")
 
 
 class Judgement(BaseModel):
@@ -175,74 +283,15 @@ class Judgement(BaseModel):
         return Opinion(self.question, self.answer, tuple(self.uids), self.verdict, model)
 
 
+_MODELS = (ChatRequest, CompletionRequest, EmbeddingRequest, _Message, _TextPart, _Filters, _Format, Judgement)
+
+
 def _first(error: ValidationError) -> RequestError:
     """The first complaint of those that reach deepest: of text or parts, the alternative that was meant."""
     complaints = error.errors(include_url=False, include_input=False, include_context=False)
     found = max(complaints, key=lambda complaint: len(complaint["loc"]))
     if found["type"] == "json_invalid":
         return RequestError(400, f"the body is not JSON: {found['msg']}", code="invalid_json")
-    known = {name for model in (ChatRequest, _Message, _TextPart, _Filters, Judgement) for name in model.model_fields}
+    known = {name for model in _MODELS for name in model.model_fields}
     place = ".".join(str(part) for part in found["loc"] if isinstance(part, int) or part in known)
     return RequestError(400, f"{place or 'the body'}: {found['msg']}", param=place or None)
-
-
-def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
-    """A whole answer as a `chat.completion` object."""
-    message = {"role": "assistant", "content": answer.text, **_checked(answer)}
-    return {
-        **_head("chat.completion", request.model),
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        "usage": usage(answer.spent),
-    }
-
-
-def usage(spent: Spent | None) -> dict[str, int] | None:
-    """What the engine counted."""
-    if spent is None or not spent.counted:
-        return None
-    return {
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
-        "total_tokens": spent.total,
-    }
-
-
-class Chunks:
-    """The events of one streamed answer: `piece` for each piece of text, then `last`."""
-
-    def __init__(self, request: ChatRequest) -> None:
-        self._head = _head("chat.completion.chunk", request.model)
-        self._delta: dict[str, Any] = {"role": "assistant"}
-        self._usage = request.stream_options is not None and request.stream_options.include_usage
-
-    def piece(self, text: str) -> str:
-        """One more piece; the first also names the role."""
-        delta, self._delta = {**self._delta, "content": text}, {}
-        return self._event(delta, None)
-
-    def last(self, answer: Answer) -> str:
-        """What the check found out, with the answer's text after it."""
-        told = self._event({**self._delta, "checked": answer.text, **_checked(answer)}, "stop")
-        return told + (event({**self._head, "choices": [], "usage": usage(answer.spent)}) if self._usage else "")
-
-    def _event(self, delta: dict[str, Any], finish_reason: str | None) -> str:
-        return event({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
-
-
-def event(body: dict[str, Any]) -> str:
-    """One server-sent event."""
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
-
-
-def model_object(name: str, created: int) -> dict[str, Any]:
-    """A model as `/v1/models` lists it; `created` is when this server opened it."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "townsquare"}
-
-
-def _checked(answer: Answer) -> dict[str, Any]:
-    found = answer.to_json()
-    return {name: found[name] for name in ("citations", "sentences", "as_of", "found")}
-
-
-def _head(kind: str, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}

@@ -16,16 +16,16 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from townsquare.serve import index, live, meaning
+from townsquare.serve import index, meaning
 from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.live import Post
+from townsquare.serve.meaning import Reading
+from townsquare.serve.standing import Counts, Now, Standing
 from townsquare.serve.words import Word, fingerprint, words
 from townsquare.square import Square
 
 if TYPE_CHECKING:
     from lance import LanceDataset
-
-    Tables = Sequence[LanceDataset]
 
 CANDIDATES = 80
 QUESTIONS = 40
@@ -91,34 +91,58 @@ class Hit:
 
 
 def search(
-    square: Square, question: str, limit: int, *, filters: Filters = NONE, fresh: LanceDataset | None = None
+    where: Square | Standing,
+    question: str,
+    limit: int,
+    *,
+    filters: Filters = NONE,
+    fresh: LanceDataset | None = None,
 ) -> list[Hit]:
     """At most `limit` posts that answer the question, best first; none when nothing here is about it.
 
-    `fresh` is a table of posts that the index does not have yet.
+    `fresh` is a table of posts that the index does not have yet. Who asks often gives the same Standing each time.
     """
-    tables = [index.dataset(square), *([fresh] if fresh else [])]
+    standing = where if isinstance(where, Standing) else Standing(where)
+    while True:
+        now = standing.now()
+        try:
+            return _search(now, question, limit, filters, fresh)
+        except (OSError, ValueError):  # a takedown removes the files of older versions at once; ValueError is Arrow's
+            if standing.now() is now:
+                raise
+
+
+def _search(now: Now, question: str, limit: int, filters: Filters, fresh: LanceDataset | None) -> list[Hit]:
+    tables = [now.words, *([Counts(lambda: fresh)] if fresh else [])]
     wish = understand(tables, question)
     if not wish.raw or not all(wish.names):
         return []  # it asks nothing, or about a name that no post knows
-    found = _candidates(tables, wish, filters)
-    posts = live.allowed(square, found.keys() | {parent for parent in found.values() if parent})
+    # Scored as they were indexed, and those that are left once more as they may be shown now.
+    found = _candidates([words.table for words in tables], wish, filters)
+    scores = {
+        uid: score for uid, (text, _, asked) in found.items() if (score := _score(now, wish, text, asked)) is not None
+    }
+    parents = {parent_uid for uid in scores if (parent_uid := found[uid][1])}
+    posts = now.allowed(scores.keys() | parents)
     hits = []
-    for uid, parent in found.items():
-        if uid in posts:
-            score = _score(wish, posts[uid], posts.get(parent or ""))
-            if score is not None:
-                values = _values(wish, _stated(posts[uid]))
-                hits.append(Hit(uid, score, posts[uid], posts.get(parent or ""), values))
-    return _ordered(hits)[:limit]
+    for uid, score in scores.items():
+        text, parent_uid, asked = found[uid]
+        if (post := posts.get(uid)) is None:
+            continue
+        parent = posts.get(parent_uid or "")
+        seen = (post.text, parent.text if parent else None)
+        shown = score if seen == (text, asked) else _score(now, wish, *seen)
+        if shown is not None:
+            hits.append(Hit(uid, shown, post, parent, _values(wish, now.stated(post.text))))
+    return _ordered(hits, limit)
 
 
-def understand(tables: Tables, question: str) -> Wish:
+def understand(tables: Sequence[Counts], question: str) -> Wish:
     """Take a question apart into names, the thing, concepts, other words, and the kind of answer that it wants."""
     said = words(question)[: 4 * MOST_TERMS]
-    rows = sum(table.count_rows() for table in tables)
+    rows = sum(table.rows for table in tables)
     told = [word for word in said if word.kind != "empty"][:MOST_TERMS]
-    counts = {word.raw: sum(index.count(table, word.raw) for table in tables) for word in told} if rows else {}
+    counts = {word.raw: sum(table.count(word.raw) for table in tables) for word in told} if rows else {}
     names = {word.key: word for word in told if word.kind == "name"}
     shared = [found for found in meaning.concepts([word.key for word in said]) if said[found[1]].kind != "name"]
     inside = {place for _, start, length in shared for place in range(start, start + length)}
@@ -151,38 +175,56 @@ def _weight(held: int, rows: int) -> float:
     return min(math.log(1 + (rows - held + 0.5) / (held + 0.5)), MOST_WEIGHT)
 
 
-def _spellings(tables: Tables, word: Word, counts: dict[str, int]) -> frozenset[str]:
+def _spellings(tables: Sequence[Counts], word: Word, counts: dict[str, int]) -> frozenset[str]:
     """The word's key; where no post has the word, keys of the index's words that are one letter off."""
     if counts.get(word.raw) or word.kind not in ("name", "plain"):
         return frozenset({word.key})
-    texts = [text for table in tables for text in index.near(table, word.raw)] if len(word.key) > 4 else []
+    texts = [text for table in tables for text in index.near(table.table, word.raw)] if len(word.key) > 4 else []
     keys = {other.key for text in texts for other in words(text)}
     near = {key for key in keys if difflib.SequenceMatcher(None, key, word.key).ratio() >= 0.8}
     return frozenset(near if word.kind == "name" else near | {word.key})
 
 
-def _candidates(tables: Tables, wish: Wish, filters: Filters) -> dict[str, str | None]:
-    """Uid -> the post that asked and that it replies to, or None where its own text matched.
+Found = dict[str, tuple[str, str | None, str | None]]
+"""Uid -> its text, and uid and text of the post that asked and that it replies to: None where its own text matched."""
 
-    The filters hold for what answers, not for the question that it replies to.
-    """
+
+def _candidates(tables: Sequence[LanceDataset], wish: Wish, filters: Filters) -> Found:
+    """What is scored. The filters hold for what answers, not for the question that it replies to."""
     query, where = " ".join(wish.raw), filters.sql()
-    asked = [uid for table in tables for uid in index.match(table, query, asks=True, limit=QUESTIONS)]
-    found: dict[str, str | None] = {}
+    asked = {post.uid: post.text for table in tables for post in index.match(table, query, asks=True, limit=QUESTIONS)}
+    found: Found = {}
     for table in tables:
         for asks, limit in ((False, CANDIDATES), (True, QUESTIONS)):
-            found |= dict.fromkeys(index.match(table, query, asks=asks, limit=limit, where=where))
+            if asks and not where:
+                found |= {uid: (text, None, None) for uid, text in asked.items()}
+                continue
+            matched = index.match(table, query, asks=asks, limit=limit, where=where)
+            found |= {post.uid: (post.text, None, None) for post in matched}
     for table in tables:
-        found |= dict(index.replies(table, asked, limit=REPLIES, where=where))
+        replying = index.replies(table, list(asked), limit=REPLIES, where=where)
+        found |= {post.uid: (post.text, post.reply_to, asked.get(post.reply_to or "")) for post in replying}
     return found
 
 
-def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
-    """How well a post answers, up to 1.5; None when it does not."""
-    stated = _stated(post)
-    own = meaning.topics(stated, wish.asked)
-    read = own | meaning.topics(parent.text, wish.asked) if parent and not meaning.instructs(parent.text) else own
-    if not all(name & read for name in wish.names) or not _answers(wish, stated, own, parent):
+def _may_answer(now: Now, wish: Wish, text: str, asked: str | None) -> bool:
+    """False where a glance shows that a post does not answer: most are told in a fifth of the time of a score."""
+    if wish.kinds and not meaning.kinds(text, wish.kinds):
+        return False
+    left = wish.names if asked is None else [name for name in wish.names if not name & now.reading(asked).keys]
+    keys = {word.key for word in words(text)} if left else set()
+    return all(name & keys for name in left)
+
+
+def _score(now: Now, wish: Wish, text: str, asked: str | None) -> float | None:
+    """How well a post answers, read with the question that it replies to if any, up to 1.5; None when it does not."""
+    if not _may_answer(now, wish, text, asked):
+        return None
+    stated = now.stated(text)
+    own = stated.topics(wish.asked)
+    steers = asked is None or meaning.instructs(asked)
+    read = own if asked is None or steers else own | now.reading(asked).topics(wish.asked)
+    if not all(name & read for name in wish.names) or not _answers(wish, stated, own, replies=asked is not None):
         return None
     # Without a name, and without thing or concept, its plain words are what the question is about.
     plain = wish.plain if not wish.names or not (wish.thing or wish.concepts) else ()
@@ -192,15 +234,11 @@ def _score(wish: Wish, post: Post, parent: Post | None) -> float | None:
     return sum(about) / len(about) + 0.3 * _share(wish.plain, read) + 0.2 * _share(wish.concepts, own)
 
 
-def _values(wish: Wish, stated: str) -> frozenset[str]:
+def _values(wish: Wish, stated: Reading) -> frozenset[str]:
     """What a statement gives of the kinds wanted; where a name is wanted, its names that the question has not."""
     if wish.kinds or not wish.wants_name:
-        return meaning.values(stated, wish.kinds)
-    return frozenset(word.key for word in words(stated) if word.kind == "name" and word.key not in wish.asked)
-
-
-def _stated(post: Post) -> str:
-    return " \n".join(meaning.statements(post.text))
+        return meaning.values(stated.text, wish.kinds)
+    return frozenset(word.key for word in stated.words if word.kind == "name" and word.key not in wish.asked)
 
 
 def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
@@ -208,18 +246,17 @@ def _share(terms: tuple[Term, ...], found: frozenset[str]) -> float:
     return sum(term.weight for term in terms if term.keys & found) / whole if whole else 1.0
 
 
-def _answers(wish: Wish, stated: str, own: frozenset[str], parent: Post | None) -> bool:
+def _answers(wish: Wish, stated: Reading, own: frozenset[str], *, replies: bool) -> bool:
     """Whether a statement has the kind of thing asked for, and says anything beyond the question."""
     if wish.kinds:
-        return bool(wish.kinds & meaning.kinds(stated))
-    said = words(stated)
-    fresh = [word for word in said if word.kind != "empty" and word.key not in wish.asked]
-    if not wish.wants_name or stated == stated.lower():  # who writes without capitals writes names without them
+        return bool(meaning.kinds(stated.text, wish.kinds))
+    fresh = [word for word in stated.words if word.kind != "empty" and word.key not in wish.asked]
+    if not wish.wants_name or stated.text == stated.text.lower():  # without capitals names have none either
         return bool(fresh)
     if frozenset({"#where"}) in {term.keys for term in wish.concepts} and "#where" not in own:
         return False
-    if parent and not any(term.keys & own for term in wish.concepts) and not any(name & own for name in wish.names):
-        return _names_someone(said, wish.asked)
+    if replies and not any(term.keys & own for term in wish.concepts) and not any(name & own for name in wish.names):
+        return _names_someone(stated.words, wish.asked)
     return any(word.kind == "name" or word.start == 0 for word in fresh)
 
 
@@ -235,26 +272,24 @@ def bears_on(question: str, sentence: str) -> bool:
     """Whether a sentence can answer: it has the kind of thing asked for, and says more than the question."""
     kinds, asked = meaning.wanted(question), {word.key for word in words(question)}
     fresh = any(word.kind != "empty" and word.key not in asked for word in words(sentence))
-    return fresh and (not kinds or bool(kinds & meaning.kinds(sentence)))
+    return fresh and (not kinds or bool(meaning.kinds(sentence, kinds)))
 
 
-def _ordered(hits: list[Hit]) -> list[Hit]:
+def _ordered(hits: list[Hit], limit: int) -> list[Hit]:
     """Best first. Of hits with nearly the same score the newest first, but what only one author says comes after
-    what several say: a mistake is rarely made twice. One hit of each text."""
+    what several say: a mistake is rarely made twice. One hit of each text, at most `limit` in all."""
     left = sorted(hits, key=lambda hit: (-hit.score, hit.uid))
-    ordered: list[Hit] = []
-    while left:
+    distinct: dict[str, Hit] = {}
+    while left and len(distinct) < limit:
         group = [hit for hit in left if hit.score >= left[0].score - ALIKE]
         left = left[len(group) :]
         backed = _backed(group)
-        ordered += sorted(
-            group,
+        group.sort(
             key=lambda hit: (not backed or bool(hit.values & backed), hit.post.created_at or "", hit.uid),
             reverse=True,
         )
-    distinct: dict[str, Hit] = {}
-    for hit in ordered:
-        distinct.setdefault(fingerprint(hit.post.text), hit)
+        for hit in itertools.takewhile(lambda _: len(distinct) < limit, group):
+            distinct.setdefault(fingerprint(hit.post.text), hit)
     return list(distinct.values())
 
 

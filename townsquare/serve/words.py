@@ -5,10 +5,10 @@ English only where it must know a language (empty words, endings); everything el
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import re
 import unicodedata
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["number", "name", "negation", "plain", "empty"]
 
@@ -49,8 +49,7 @@ _ABBREVIATION = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """One word of a text: `raw` as folded, `key` is what is compared, `start` its offset in the text."""
 
     raw: str
@@ -62,26 +61,35 @@ class Word:
 def words(text: str) -> list[Word]:
     """The words of a text in order; links and @mentions are not among them."""
     found: list[Word] = []
-    bare = _NOT_SAID.sub(lambda match: " " * len(match[0]), text)
+    bare = _NOT_SAID.sub(lambda match: " " * len(match[0]), text) if "@" in text or "://" in text else text
     for match in _TOKEN.finditer(bare):
-        raw = match[0]
+        raw, start = match[0], match.start()
         if match["number"]:
-            found.append(Word(raw.lower(), _number_key(raw), "number", match.start()))
+            found.append(Word(raw.lower(), _number_key(raw), "number", start))
             continue
-        folded = fold(raw)
-        kind = _kind(raw, folded, _starts_sentence(bare, match.start()))
-        found.append(Word(folded, _key(folded), kind, match.start()))
+        folded, key, kind = _known(raw)
+        if kind == "name" and _starts_sentence(bare, start):
+            kind = "plain"
+        found.append(Word(folded, key, kind, start))
     return found
 
 
-def _kind(raw: str, folded: str, first: bool) -> Kind:
+@functools.lru_cache(maxsize=1 << 16)
+def _known(raw: str) -> tuple[str, str, Kind]:
+    """A word as written -> folded, key, kind within a sentence. Language repeats its words: nearly all are found."""
+    folded = fold(raw)
+    return folded, _key(folded), _kind(raw, folded)
+
+
+def _kind(raw: str, folded: str) -> Kind:
+    """What a word is within a sentence; at its beginning a capital makes no name."""
     if folded in NEGATIONS or folded.endswith("n't"):
         return "negation"
     if folded in NUMBER_WORDS:
         return "number"
     if folded in EMPTY or folded.removesuffix("'s") in EMPTY:
         return "empty"
-    if raw[0].isupper() and not first and folded not in CALENDAR and len(folded) > 1:
+    if raw[0].isupper() and folded not in CALENDAR and len(folded) > 1:
         return "name"
     return "plain"
 
@@ -98,6 +106,8 @@ def _starts_sentence(text: str, start: int) -> bool:
 
 def fold(text: str) -> str:
     """Lower case without accents, apostrophes straight."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.replace("’", "'"))
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from townsquare.errors import TownsquareError
 from townsquare.model.chat import Turn
@@ -28,6 +28,36 @@ class Sampling:
     """Texts that end a reply; they are not part of it."""
     seed: int | None = None
     """Of the draw; None lets the engine choose."""
+    schema: str | None = None
+    """A JSON schema, as JSON: the reply is JSON that fits it. `{}` takes any JSON, None is plain text."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told beside each that was taken; None tells nothing of tokens."""
+
+
+class Piece(str):
+    """A piece of a reply that knows its tokens."""
+
+    __slots__ = ("tokens",)
+    tokens: list[dict[str, Any]]
+    """As OpenAI writes them: token, bytes, logprob, top_logprobs."""
+
+    @classmethod
+    def of(cls, text: str, choice: dict[str, Any], most: int | None) -> str:
+        """The text with the tokens of an OpenAI-like choice and at most this many others beside each, if told."""
+        told = choice.get("logprobs")
+        if most is None or not isinstance(told, dict) or not isinstance(told.get("content"), list):
+            return text
+        piece = cls(text)
+        piece.tokens = [
+            {"token": one["token"], "bytes": one.get("bytes"), "logprob": one["logprob"],
+             "top_logprobs": [_other(other) for other in one.get("top_logprobs", [])[:most]]}
+            for one in told["content"]
+        ]  # fmt: skip
+        return piece
+
+
+def _other(one: dict[str, Any]) -> dict[str, Any]:
+    return {"token": one["token"], "bytes": one.get("bytes"), "logprob": one["logprob"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +89,8 @@ class Engine(Protocol):
     """The model's name as clients see it."""
     parallel: int
     """How many requests it works on at once; more would only wait inside it."""
+    offers: frozenset[str]
+    """What of Sampling it heeds beyond what all do: json, for its schema; logprobs."""
 
     def stream(self, messages: Sequence[Turn], sampling: Sampling) -> Iterator[str | Spent]:
         """The assistant's next turn in pieces of text, then what it took where the engine tells.
@@ -69,6 +101,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds. Closing twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """An engine that also gives vectors of texts."""
+
+    def embed(self, model: str, texts: Sequence[str]) -> tuple[Sequence[Sequence[float]], int]:
+        """A vector for each text, by the engine's model of that name, and the tokens read. Raises EngineError."""
         ...
 
 

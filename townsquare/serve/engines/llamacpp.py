@@ -15,7 +15,7 @@ from townsquare.errors import InputError, StaleError
 from townsquare.model import chat
 from townsquare.model.chat import Turn
 from townsquare.serve.config import ServeConfig
-from townsquare.serve.engines import EngineError, Sampling, Spent
+from townsquare.serve.engines import EngineError, Piece, Sampling, Spent
 from townsquare.square import Square
 
 MAGIC = b"GGUF"
@@ -29,6 +29,7 @@ class LlamaCpp:
     """One loaded GGUF file. Requests from several threads are batched together."""
 
     parallel = PARALLEL
+    offers = frozenset({"json", "logprobs"})
 
     def __init__(self, path: Path, name: str, *, context_tokens: int, threads: int) -> None:
         self.name = name
@@ -60,7 +61,7 @@ class LlamaCpp:
 
         threading.Thread(target=work, name="llama.cpp", daemon=True).start()
         try:
-            yield from _texts(pieces)
+            yield from _texts(pieces, sampling.logprobs)
         finally:
             enough.set()
 
@@ -132,10 +133,14 @@ def _request(messages: Sequence[Turn], sampling: Sampling) -> str:
     }
     if sampling.seed is not None:
         request["seed"] = sampling.seed
+    if sampling.schema is not None:
+        request["json_schema"] = json.loads(sampling.schema)  # llama.cpp makes a grammar of it
+    if sampling.logprobs is not None:
+        request["logprobs"] = max(sampling.logprobs, 1)  # 0 is taken for none at all
     return json.dumps(request)
 
 
-def _texts(chunks: queue.Queue[str | None]) -> Iterator[str | Spent]:
+def _texts(chunks: queue.Queue[str | None], logprobs: int | None) -> Iterator[str | Spent]:
     while True:
         try:
             chunk = chunks.get(timeout=STILL_SECONDS)
@@ -151,8 +156,8 @@ def _texts(chunks: queue.Queue[str | None]) -> Iterator[str | Spent]:
                 f"llama.cpp refused: {record['error'].get('message', record['error'])}",
                 remedy="Ask with fewer words, or give it more with: --context-tokens",
             )
-        text = record["choices"][0].get("text") if record.get("choices") else None
-        if text:
-            yield text
+        choice = record["choices"][0] if record.get("choices") else {}
+        if text := choice.get("text"):
+            yield Piece.of(text, choice, logprobs)
         if spent := Spent.of(record.get("usage")):
             yield spent

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from townsquare.model.chat import Turn, neutral
-from townsquare.serve.engines import EngineError, Sampling, Spent
+from townsquare.serve.engines import EngineError, Piece, Sampling, Spent
 
 KEY_VARIABLE = "TOWNSQUARE_UPSTREAM_KEY"
 """The environment variable with the upstream's API key, where it wants one."""
@@ -20,14 +20,16 @@ WAIT_SECONDS = 0.5
 """Before the second attempt; the third waits twice as long."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_LINE = 1 << 20
+LARGEST_VECTORS_BYTES = 64 << 20
 PARALLEL = 64
 """Requests that are sent at once: servers such as vLLM batch them."""
 
 
 class Upstream:
-    """A model behind `URL/chat/completions`."""
+    """A model behind `URL/chat/completions`, and others behind `URL/embeddings`."""
 
     parallel = PARALLEL
+    offers = frozenset({"json", "logprobs"})
 
     def __init__(self, url: str, model: str, *, timeout_seconds: float) -> None:
         self.name = model
@@ -40,26 +42,43 @@ class Upstream:
         Retries until the first byte of an answer. Raises EngineError.
         """
         body = json.dumps(_request(self.name, messages, sampling)).encode()
-        connection, response = self._ask(body)
+        connection, response = self._ask("chat/completions", body)
         try:
-            yield from _pieces(response)
+            yield from _pieces(response, sampling.logprobs)
         except (OSError, http.client.HTTPException) as error:
             raise self._away(f"broke off: {error or type(error).__name__}") from error
         finally:
             response.close()
             connection.close()
 
+    def embed(self, model: str, texts: Sequence[str]) -> tuple[list[list[float]], int]:
+        """A vector for each text, by the upstream's model of that name, and the tokens read. Raises EngineError."""
+        connection, response = self._ask("embeddings", json.dumps({"model": model, "input": list(texts)}).encode())
+        try:
+            record = json.loads(response.read(LARGEST_VECTORS_BYTES))
+            rows = sorted(record["data"], key=lambda row: row["index"])
+            vectors = [[float(value) for value in row["embedding"]] for row in rows]
+            tokens = int((record.get("usage") or {}).get("prompt_tokens", 0))
+        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._away(f"gave no vectors: {type(error).__name__}") from error
+        finally:
+            response.close()
+            connection.close()
+        if len(vectors) != len(texts):
+            raise self._away(f"gave {len(vectors)} vectors for {len(texts)} texts")
+        return vectors, tokens
+
     def close(self) -> None:
         """Nothing is held between requests."""
 
-    def _ask(self, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _ask(self, address: str, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         why = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
             connection = self._connection()
             try:
-                connection.request("POST", f"{self._url.path}/chat/completions", body, _headers())
+                connection.request("POST", f"{self._url.path}/{address}", body, _headers())
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
@@ -106,10 +125,16 @@ def _request(model: str, messages: Sequence[Turn], sampling: Sampling) -> dict[s
         request["stop"] = list(sampling.stop)
     if sampling.seed is not None:
         request["seed"] = sampling.seed
+    if sampling.logprobs is not None:
+        request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+    if sampling.schema is not None:
+        schema = json.loads(sampling.schema)
+        named = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        request["response_format"] = named if schema else {"type": "json_object"}
     return request
 
 
-def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
+def _pieces(response: http.client.HTTPResponse, logprobs: int | None) -> Iterator[str | Spent]:
     """Texts and usage of a stream of server-sent events; raises HTTPException when it ends before its end mark."""
     while line := response.readline(LONGEST_LINE):
         if not line.startswith(b"data:"):
@@ -119,7 +144,7 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
             return
         try:
             record = json.loads(data)
-            text, spent = _text(record), Spent.of(record.get("usage"))
+            text, spent = _text(record, logprobs), Spent.of(record.get("usage"))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise http.client.HTTPException(f"not a completion: {data[:200].decode(errors='replace')}") from error
         if text:
@@ -129,10 +154,11 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[str | Spent]:
     raise http.client.IncompleteRead(b"")
 
 
-def _text(record: dict[str, Any]) -> str | None:
+def _text(record: dict[str, Any], logprobs: int | None) -> str | None:
     if record.get("error"):
         raise http.client.HTTPException(str(record["error"])[:200])
     if not record.get("choices"):
         return None  # a closing record with figures only
-    text = record["choices"][0]["delta"].get("content")
-    return text if isinstance(text, str) else None
+    choice = record["choices"][0]
+    text = choice["delta"].get("content")
+    return Piece.of(text, choice, logprobs) if isinstance(text, str) else None
