@@ -322,7 +322,7 @@ def test_a_base_of_others_is_continued_from(shards, tmp_path, form):
     if form == "folder":
         huggingface.save_folder(decoder, vocabulary, base)
     else:
-        gguf_files.save(decoder, vocabulary, base, name="base", half=False)
+        gguf_files.save(decoder, vocabulary, base, name="base", number_type="f32")
     config = dataclasses.replace(TINY, name="on", base=base, steps=2)
     receipt = run(shards, config)
     assert receipt.results["parameters"] == sum(weight.numel() for weight in decoder.parameters())

@@ -50,7 +50,7 @@ def _write(square: Square, config: ExportConfig, trained: Receipt, folder: Path)
         bar.advance(note="checkpoint read")
         huggingface.save_folder(decoder, vocabulary, folder)
         bar.advance(note="model.safetensors")
-        gguf_files.save(decoder, vocabulary, folder / "model.gguf", name=config.model_name, half=config.gguf == "f16")
+        gguf_files.save(decoder, vocabulary, folder / "model.gguf", name=config.model_name, number_type=config.gguf)
         bar.advance(note="model.gguf")
         record = {
             "name": config.model_name,

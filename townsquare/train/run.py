@@ -177,7 +177,7 @@ def _keep_with_run(square: Square, folder: Path, settings: Dial) -> None:
     vocabulary.mkdir(exist_ok=True)
     for file in sorted(tables.vocabulary_path(square).iterdir()):
         write_atomically(vocabulary / file.name, file.read_bytes())
-    write_json(folder / "model.json", dataclasses.asdict(settings.model))
+    write_json(folder / "model.json", settings.model.to_record())
 
 
 def _write_lineage(folder: Path, order: Order, steps: int) -> None:

@@ -18,7 +18,7 @@ def load_run(square: Square, name: str) -> Decoder:
     if checkpoint is None:
         raise StaleError(f"the run {name} has no checkpoint", remedy=f"Run first: townsquare train --name {name}")
     record = json.loads((square.runs / name / "model.json").read_text(encoding="utf-8"))
-    decoder = Decoder(ModelConfig(**record))
+    decoder = Decoder(ModelConfig.from_record(record))
     load_checkpoint(checkpoint, decoder)
     return decoder
 
