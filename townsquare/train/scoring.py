@@ -19,9 +19,7 @@ ROWS = 16
 def held_out_documents(shards: Sequence[Path]) -> Documents:
     """The first documents of the shards, as many as a score is taken from. Raises InputError for a broken shard."""
     documents = read_documents(shards)
-    count = min(len(documents), MOST_DOCUMENTS)
-    stop = int(documents.offsets[count])
-    return Documents(documents.ids[:stop], documents.loss[:stop], documents.offsets[: count + 1], documents.uids)
+    return documents.only(np.arange(len(documents)) < MOST_DOCUMENTS)
 
 
 def bits_per_byte(
