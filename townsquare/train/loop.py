@@ -1,4 +1,4 @@
-"""The loop: the same for pretraining and tuning, which differ in their rows and in which tokens bear loss."""
+"""The loop: the same for every objective, which differ in their rows and in what they make of the tokens' losses."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from townsquare.model.decoder import Decoder
 from townsquare.progress import Bar
 from townsquare.train.checkpoints import latest, load_checkpoint, save_checkpoint
 from townsquare.train.data import Batch, Order
+from townsquare.train.objectives import NextToken, Objective
 from townsquare.train.optimizers import Optimizers, learning_rate_at
 
 CLIP_NORM = 1.0
@@ -30,7 +31,6 @@ SPIKE = 3.0  # a loss above this many times its running mean is not learned from
 LOGITS_BYTES = 1 << 28  # float32 logits held at once
 MICRO_TOKENS = 1 << 14
 ROWS_OF_LOGITS = 512
-NO_TARGET = -100
 
 
 class Interrupted(Exception):
@@ -61,6 +61,7 @@ class Plan:
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
     meter: Meter | None = None
+    objective: Objective = dataclasses.field(default_factory=NextToken)
 
 
 @dataclasses.dataclass
@@ -123,15 +124,16 @@ def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[
     """One step: all micro-batches' gradients, then the update, unless the loss is not to be trusted."""
     started = time.monotonic()
     dial, decoder, optimizers = plan.dial, learner.decoder, learner.optimizers
-    targets = max(int(batch.counts.sum()), 1)
+    terms = max(plan.objective.count(batch), 1)
     total = 0.0
     for part in micro_batches(batch, dial.model.vocab_size):
-        loss = summed_loss(decoder, learner.hidden, part, plan) / targets
+        loss = plan.objective.summed_loss(token_losses(decoder, learner.hidden, part, plan), part) / terms
         loss.backward()
         total += loss.item()
     norm = float(torch.nn.utils.clip_grad_norm_(decoder.parameters(), CLIP_NORM))
     mean = state["mean_loss"]
-    trusted = math.isfinite(total) and math.isfinite(norm) and (mean is None or total < SPIKE * mean)
+    calm = mean is None or total < SPIKE * max(mean, plan.objective.ordinary_loss)
+    trusted = math.isfinite(total) and math.isfinite(norm) and calm
     rate = learning_rate_at(
         step, peak=dial.learning_rate, steps=dial.steps, warmup=dial.warmup_steps, decay=dial.decay_steps
     )
@@ -166,8 +168,8 @@ def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
     return (batch.part(start, start + rows) for start in range(0, len(batch.ids), rows))
 
 
-def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
-    """Cross-entropy in nats, summed over the targets that count."""
+def token_losses(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
+    """(N,): cross-entropy in nats of every target that counts, row by row."""
     device = plan.device
     ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
     counts = torch.from_numpy(batch.counts).to(device).view(-1)
@@ -177,9 +179,8 @@ def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, p
         # Rounded up: a shape of its own for every step fills the matrix library's cache, gigabytes in minutes.
         padded = F.pad(chosen, (0, -len(chosen) % ROWS_OF_LOGITS))
         logits = decoder.lm_head(out.flatten(0, 1)[padded])
-    wanted = targets.view(-1)[padded]
-    wanted[len(chosen) :] = NO_TARGET
-    return F.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=NO_TARGET)
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(exact, targets.view(-1)[padded], reduction="none")[: len(chosen)]
 
 
 def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
@@ -221,6 +222,6 @@ def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan | Numbers) -> tu
     total, tokens = 0.0, 0
     for batch in batches:
         for part in micro_batches(batch, decoder.config.vocab_size):
-            total += float(summed_loss(decoder, decoder.hidden, part, plan))
+            total += float(token_losses(decoder, decoder.hidden, part, plan).sum())
             tokens += int(part.counts.sum())
     return total / math.log(2), tokens
