@@ -26,7 +26,7 @@ from townsquare.dial import dial
 from townsquare.model.cost import parameters, training_flops_per_token
 from townsquare.model.decoder import Decoder
 from townsquare.train.data import Documents, Order
-from townsquare.train.loop import Learner, Plan, measure_matmul, number_type, one_step
+from townsquare.train.loop import Learner, Plan, State, measure_matmul, number_type, one_step
 from townsquare.train.optimizers import Optimizers
 
 VOCABULARY, ROW, TOKENS_PER_STEP, WARM = 8192, 256, 4096, 3
@@ -62,7 +62,7 @@ def ours(steps: int, compiled: bool, kind: torch.dtype) -> tuple[Decoder, float]
     learner = Learner(decoder, hidden, Optimizers(decoder, 1e-3, 0.1))
     plan = Plan(settings, Path(mkdtemp()), kind, device, 1.0, 1e9, lambda: False)
     order = Order(documents((WARM + steps + 1) * TOKENS_PER_STEP), ROW, TOKENS_PER_STEP // ROW, 1)
-    state = {"mean_loss": None, "skipped_steps": 0}
+    state = State()
     return decoder, timed(lambda step: one_step(learner, order.batch(step), plan, step, state), steps)
 
 

@@ -178,13 +178,16 @@ def train(
     townsquare train --name chat --objective tune --base path/to/huggingface-folder
 
     townsquare train --name base --lease north-nights
+
+    torchrun --nproc-per-node 8 -m townsquare.cli train --layout shard=4,tensor=2
     """
     from townsquare.fleet.leases import asked_by, on_lease
 
-    place = Square.open(square, replace=replace)
-    config = place.config("train", TrainConfig, **settings)
-    with on_lease(place, asked_by(config.name, config.objective, lease)):
-        receipt = importlib.import_module("townsquare.train.run").run(place, config)
+    with importlib.import_module("townsquare.train.processes").together():
+        place = Square.open(square, replace=replace)
+        config = place.config("train", TrainConfig, **settings)
+        with on_lease(place, asked_by(config.name, config.objective, lease)):
+            receipt = importlib.import_module("townsquare.train.run").run(place, config)
     finish(place, receipt, as_json)
 
 

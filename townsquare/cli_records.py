@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from townsquare import ranks
 from townsquare.consent.config import GrantConfig
 from townsquare.options import with_options
 from townsquare.receipts import Receipt
@@ -30,7 +31,9 @@ def echo_json(value: Any) -> None:
 
 
 def finish(square: Square, receipt: Receipt, as_json: bool) -> None:
-    """Record a receipt in the ledger and print it, for a person or for a program."""
+    """Record a receipt in the ledger and print it, for a person or a program; of many processes one does."""
+    if not ranks.leads():
+        return
     from townsquare.ledger import Ledger
     from townsquare.show import show_receipt
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from townsquare import ranks
+
 LINE_EVERY_SECONDS = 10.0
 
 
@@ -22,7 +24,7 @@ class Bar:
         """Add `count` units of finished work; `note` is a short live figure, such as a loss."""
         self.done += count
         now = time.monotonic()
-        if now - self._spoke >= LINE_EVERY_SECONDS:
+        if now - self._spoke >= LINE_EVERY_SECONDS and ranks.leads():
             self._spoke = now
             print(self._line(now, note), file=sys.stderr, flush=True)
 
@@ -68,7 +70,7 @@ class _TerminalBar(Bar):
 @contextmanager
 def progress(label: str, total: int | None = None, unit: str = "posts") -> Iterator[Bar]:
     """A bar for the work inside the block; `unit` is what `advance` counts."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not ranks.leads():
         yield Bar(label, total, unit)
         return
     try:

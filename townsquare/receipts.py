@@ -21,7 +21,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,8 @@ from typing import Any, Literal
 from townsquare.errors import StaleError
 from townsquare.square import Square, disk_errors_explained, write_json
 
+FREE = {"fingerprint": False}
+"""Metadata of a config field that changes how a stage works and not what it makes: it may differ when it goes on."""
 VERSIONS_OF = ("townsquare", "torch", "pylance", "pyarrow", "tokenizers", "xllamacpp")
 
 
@@ -91,6 +93,12 @@ def plain(config: Any) -> dict[str, Any]:
     """A config dataclass as JSON values; paths become text, tuples lists."""
     record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str, sort_keys=True))
     return record
+
+
+def deciding(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of a config, now or then, those that decide what its stage makes: all that are not FREE."""
+    free = {field.name for field in dataclasses.fields(config) if field.metadata.get("fingerprint") is False}
+    return {name: value for name, value in settings.items() if name not in free}
 
 
 def fingerprint_of(stage: str, inputs: Sequence[Input], config: Mapping[str, Any]) -> str:
@@ -190,26 +198,27 @@ def stage(
     inputs: Sequence[Input],
     config: Any,
     name: str | None = None,
-    mode: Literal["alone", "beside", "dry"] = "alone",
+    mode: Literal["alone", "beside", "dry", "follow"] = "alone",
 ) -> Iterator[Work]:
     """Run a stage's body under the square's lock and write its receipt last.
 
     `name` tells apart several outputs of one stage (two runs, two sources). `config` is the stage's
     dataclass; its `seed`, if any, goes into the receipt. When a receipt with the same fingerprint
     exists, `work.done` holds it and the body must return at once. A stage may run `beside` others that
-    say so too, or only `alone`; when `dry`, nothing is skipped and no receipt is written. Raises StaleError
+    say so too, or only `alone`; when `dry`, nothing is skipped and no receipt is written; processes that `follow`
+    the one that leads their run skip and refuse as it does, and neither lock nor write. Raises StaleError
     when a receipt with another fingerprint exists and the square was not opened with `replace`,
     LockedError, and StorageError.
     """
-    keep = mode != "dry"
     settings = plain(config)
-    fingerprint = fingerprint_of(stage, inputs, settings)
+    fingerprint = fingerprint_of(stage, inputs, deciding(config, settings))
     holder = f"{stage} {name}" if name else stage
-    with disk_errors_explained(square.root), square.lock(holder, alone=mode == "alone"):
-        before = read(square, stage, name) if keep else None
+    lock = nullcontext() if mode == "follow" else square.lock(holder, alone=mode == "alone")
+    with disk_errors_explained(square.root), lock:
+        before = read(square, stage, name) if mode != "dry" else None
         if before is not None and before.fingerprint != fingerprint and not square.replace:
             raise StaleError(
-                f"`{holder}` was run before with " + _difference(before, inputs, settings),
+                f"`{holder}` was run before with " + _difference(before, inputs, config),
                 place=str(receipt_path(square, stage, name)),
                 remedy="Pass --replace to make it anew; later stages are then stale until run again.",
             )
@@ -235,16 +244,17 @@ def stage(
             seed=settings.get("seed"),
             name=name,
         )
-        if keep:
+        if mode in ("alone", "beside"):
             write_json(receipt_path(square, stage, name), receipt.to_json())
         work._receipt = receipt
 
 
-def _difference(before: Receipt, inputs: Sequence[Input], settings: Mapping[str, Any]) -> str:
+def _difference(before: Receipt, inputs: Sequence[Input], config: Any) -> str:
     old_inputs, new_inputs = ({i.name: i.sha256 for i in side} for side in (before.inputs, inputs))
+    old_settings, settings = (deciding(config, side) for side in (before.config, plain(config)))
     parts = [
         f"other {label} `{key}` (then {str(old.get(key))[:40]}, now {str(new.get(key))[:40]})"
-        for label, old, new in (("input", old_inputs, new_inputs), ("setting", before.config, settings))
+        for label, old, new in (("input", old_inputs, new_inputs), ("setting", old_settings, settings))
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]

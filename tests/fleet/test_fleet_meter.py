@@ -70,7 +70,7 @@ class Trainer:
 
     def save(self, of: Meter) -> None:
         (self.folder / "checkpoints" / f"step-{self.at:07d}").mkdir(parents=True)
-        of.saved(self.at)
+        of.saved(of.so_far())
 
 
 class Killed(BaseException):

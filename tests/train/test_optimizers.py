@@ -62,9 +62,9 @@ def test_state_put_back_goes_on_bit_for_bit():
     first, second = Optimizers(unbroken, 3e-3, 0.1), Optimizers(broken, 3e-3, 0.1)
     for step in range(6):
         if step == 3:
-            saved = {key: value.clone() for key, value in second.state().items()}
+            saved = {key: value.clone() for key, value in second.state()}
             second = Optimizers(broken, 3e-3, 0.1)
-            second.load_state(saved)
+            second.load_state(iter(saved.items()))
         for model, optimizers in ((unbroken, first), (broken, second)):
             learn(model, step)
             optimizers.step()

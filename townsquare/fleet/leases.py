@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from townsquare import ranks
 from townsquare.errors import ConfigError
 from townsquare.fleet import windows
 from townsquare.fleet.book import HOUR, Book, book_of, read_book
@@ -153,12 +154,18 @@ def asked_by(run: str, objective: str, lease: str | None) -> AskConfig | None:
     if lease is None:
         return None
     purpose = "tune" if objective == "tune" else "train"
-    return AskConfig(run=run, purpose=purpose, lease=None if lease == "any" else lease)
+    return AskConfig(run=run, gpus=ranks.world_size(), purpose=purpose, lease=None if lease == "any" else lease)
 
 
 @contextmanager
 def on_lease(square: Square, config: AskConfig | None) -> Iterator[None]:
-    """Work of a run under a lease, or under none: what it used is charged when it ends, however it ends."""
+    """Work of a run under a lease, or under none: what it used is charged when it ends, however it ends.
+
+    Of a run's processes the one that leads does both; the lease must lend a GPU for each.
+    """
+    if not ranks.leads():
+        yield
+        return
     if config is not None:
         ask(square, config)
     try:

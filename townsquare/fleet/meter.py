@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from townsquare import ranks
 from townsquare.errors import TownsquareError
 from townsquare.square import Square
 
@@ -213,7 +214,7 @@ class Meter:
         recent = read_lines(job.folder / "steps.jsonl")[-RECENT_STEPS:]
         self._recent = deque((line["seconds"] for line in recent), maxlen=RECENT_STEPS)
         self._noticed = False
-        self._devices = 1  # one process trains on one device
+        self._devices = ranks.world_size()  # a process trains on one device
         self._changed = self._read_at = -1.0
         self._allocation: Allocation | None = None
         self._read_allocation()
@@ -239,13 +240,16 @@ class Meter:
         self._give_notice()
         return {"at": at, "session": self.session}
 
-    def saved(self, step: int) -> None:
-        """Note that a checkpoint holds everything up to `step`."""
-        self._step = step
-        self._write("saved", seconds=self._seconds, steps=self._steps)
+    def so_far(self) -> Line:
+        """What this session has used by now."""
+        return {"step": self._step, "seconds": self._seconds, "steps": self._steps}
+
+    def saved(self, used: Line) -> None:
+        """Note that a checkpoint holds all steps that `used` counts, which `so_far` gave when it was taken."""
+        self._write("saved", **used)
 
     def end(self, why: str) -> None:
-        self._write("end", seconds=self._seconds, steps=self._steps, why=why)
+        self._write("end", **self.so_far(), why=why)
 
     def why_stop(self) -> str | None:
         """Why the run must stop at a checkpoint now, or None. One more step like the longest must still fit in."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from townsquare.errors import ConfigError
+from townsquare.receipts import FREE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,16 @@ class TrainConfig:
     """Tokens a row, instead of the dial's; a row of preferences holds both conversations of a pair."""
     compile: bool = False
     """Compile the decoder: faster after a minute's start; needs a C++ compiler."""
-    checkpoint_seconds: float = 30.0
+    layout: str = dataclasses.field(default="", metadata=FREE)
+    """How torchrun's processes share the model, such as shard=4,tensor=2 or replicate=2,shard=4; empty: all shard."""
+    checkpoint_seconds: float = dataclasses.field(default=30.0, metadata=FREE)
     """Seconds between checkpoints; what is lost, at most, when the run is killed."""
+    keep_last: int = dataclasses.field(default=2, metadata=FREE)
+    """How many of the newest checkpoints to keep."""
+    keep_every: int | None = dataclasses.field(default=None, metadata=FREE)
+    """Save and keep a checkpoint every so many steps besides."""
+    measure_every: int | None = dataclasses.field(default=None, metadata=FREE)
+    """Measure bits per byte on held-out text every so many steps, and keep the checkpoint that scored best."""
     seed: int = 1
     """Seed of the first weights and of the data's order."""
 
@@ -49,7 +58,8 @@ class TrainConfig:
         for wish, why in ((self.objective == "prefer", "prefer"), (self.adapter_rank is not None, "adapter_rank")):
             if wish and not given:
                 raise ConfigError(f"{why} needs weights to start from", remedy="Give --start-from or --base.")
-        for field in ("adapter_rank", "epochs", "steps", "learning_rate", "sequence_length", "checkpoint_seconds"):
+        counts = ("adapter_rank", "epochs", "steps", "sequence_length", "keep_last", "keep_every", "measure_every")
+        for field in (*counts, "learning_rate", "checkpoint_seconds"):
             value = getattr(self, field)
             if value is not None and value <= 0:
                 raise ConfigError(f"{field} cannot be {value}", remedy="Give a number above zero.")

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from townsquare.errors import InputError
 
+WHOLE = (0, 1)  # the share of rows that one process has
+
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
@@ -124,6 +126,13 @@ class Batch:
         return Batch(*(getattr(self, field.name)[start:stop] for field in dataclasses.fields(self)))
 
 
+def share_of(rows: list[list[Piece]], number: int, shares: int) -> list[list[Piece]]:
+    """One of as many shares of the rows. All are as long, the last ones by empty rows: processes keep in step."""
+    each = -(-len(rows) // shares)
+    taken = rows[number * each : (number + 1) * each]
+    return taken + [[]] * (each - len(taken))
+
+
 def batch_of(documents: Documents, rows: Sequence[Sequence[Piece]], row_length: int) -> Batch:
     """Lay pieces out as arrays."""
     shape = (len(rows), row_length)
@@ -187,9 +196,9 @@ class Order:
             at, epoch = at - size, epoch + 1
         return rows
 
-    def batch(self, step: int) -> Batch:
-        """The arrays of one step."""
-        return batch_of(self.documents, self.step(step), self.row_length)
+    def batch(self, step: int, share: tuple[int, int] = WHOLE) -> Batch:
+        """The arrays of one step, or those of one share of its rows: its number, and of how many."""
+        return batch_of(self.documents, share_of(self.step(step), *share), self.row_length)
 
     def first_steps(self, steps: int) -> np.ndarray:
         """For each document the first step that reads any of it, or -1 when none of `steps` does."""
@@ -202,8 +211,10 @@ class Order:
         return first
 
 
-def validation_batches(documents: Documents, row_length: int, rows: int) -> Iterator[Batch]:
-    """Every document once, packed, `rows` rows at a time, in a fixed order."""
+def validation_batches(
+    documents: Documents, row_length: int, rows: int, share: tuple[int, int] = WHOLE
+) -> Iterator[Batch]:
+    """Every document once, packed, `rows` rows at a time, in a fixed order; of these rows one share."""
     packed = pack(documents.lengths, row_length, np.random.default_rng(0))
     for start in range(0, len(packed), rows):
-        yield batch_of(documents, packed[start : start + rows], row_length)
+        yield batch_of(documents, share_of(packed[start : start + rows], *share), row_length)

@@ -1,10 +1,14 @@
-"""The loop: the same for every objective, which differ in their rows and in what they make of the tokens' losses."""
+"""The loop: the same for every objective, which differ in their rows and in what they make of the tokens' losses.
+
+It runs in one process or in many, which share the rows of a step and, by their layout, the model.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,17 +21,32 @@ from torch.nn import functional as F
 
 from townsquare import receipts
 from townsquare.dial import Dial
+from townsquare.errors import TownsquareError
 from townsquare.fleet.meter import Meter
 from townsquare.model.cost import training_flops_per_token
 from townsquare.model.decoder import Decoder
 from townsquare.progress import Bar
-from townsquare.train.checkpoints import latest, load_checkpoint, save_checkpoint
+from townsquare.train.checkpoints import (
+    KEEP,
+    SCORES,
+    Checkpoint,
+    Keep,
+    Writer,
+    finished,
+    latest,
+    load_checkpoint,
+    writing,
+)
 from townsquare.train.data import Batch, Order
+from townsquare.train.layout import ONE, Layout, at_last_micro_batch, gathered
 from townsquare.train.objectives import NextToken, Objective
 from townsquare.train.optimizers import Optimizers, learning_rate_at
+from townsquare.train.processes import ALONE, World
 
 CLIP_NORM = 1.0
 SPIKE = 3.0  # a loss above this many times its running mean is not learned from
+PATIENCE = 3  # steps in a row that are not learned from, after which the weights go back to earlier ones
+MOST_ROLLBACKS = 3
 LOGITS_BYTES = 1 << 28  # float32 logits held at once
 MICRO_TOKENS = 1 << 14
 ROWS_OF_LOGITS = 512
@@ -43,15 +62,20 @@ class Interrupted(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """Where a decoder computes, and in which number type."""
+    """Where a decoder computes, in which number type, and with which other processes."""
 
     number_type: torch.dtype
     device: torch.device
+    world: World = ALONE
+    layout: Layout = ONE
 
 
 @dataclasses.dataclass
 class Plan:
-    """What the loop needs to know. `matmul_flops_per_second` is this machine's measured rate, the yardstick."""
+    """What the loop needs to know. `matmul_flops_per_second` is the measured rate of a process, the yardstick.
+
+    `measure` gives bits per byte on held-out text, each `measure_every` steps. Only rank 0 has a meter.
+    """
 
     dial: Dial
     folder: Path
@@ -62,6 +86,11 @@ class Plan:
     should_stop: Callable[[], bool]
     meter: Meter | None = None
     objective: Objective = dataclasses.field(default_factory=NextToken)
+    world: World = ALONE
+    layout: Layout = ONE
+    keep: Keep = KEEP
+    measure: Callable[[Decoder], float | None] | None = None
+    measure_every: int | None = None
 
 
 @dataclasses.dataclass
@@ -73,65 +102,148 @@ class Learner:
     optimizers: Optimizers
 
 
-def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: Plan, bar: Bar) -> dict[str, Any]:
+@dataclasses.dataclass
+class State:
+    """What a run carries from step to step besides its weights; it stands in each checkpoint."""
+
+    step: int = 0
+    """Steps done."""
+    mean_loss: float | None = None
+    """Running mean of the losses that were learned from."""
+    skipped_steps: int = 0
+    """Steps that were not learned from."""
+    skipped_in_a_row: int = 0
+    """Of these, those since the last one that was."""
+    rollbacks: int = 0
+    """How often the weights were taken back to an earlier checkpoint's."""
+
+
+def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: Plan, bar: Bar) -> State:
     """Run, or go on with, all steps of `plan.dial`; returns the last checkpoint's state.
 
-    `hidden` is `decoder.hidden`, or its compiled form. Raises Interrupted after saving, when asked to stop.
+    `hidden` is `decoder.hidden`, or its compiled form. Raises Interrupted after saving, when asked to stop,
+    and StorageError, the last good checkpoint unharmed, when the disk is full.
     """
-    dial = plan.dial
-    optimizers = Optimizers(decoder, dial.learning_rate, dial.weight_decay)
-    learner = Learner(decoder, hidden, optimizers)
-    checkpoints = plan.folder / "checkpoints"
-    start, state = 0, {"mean_loss": None, "skipped_steps": 0}
-    found = latest(checkpoints)
-    if found is not None:
-        state = load_checkpoint(found, decoder, optimizers)
-        start = found.step
-        bar.advance(start)
-    saved_at = time.monotonic()
-    with open_log(plan.folder / "steps.jsonl", start) as log:
-        for step in range(start, dial.steps):
-            record = one_step(learner, order.batch(step), plan, step, state)
-            if plan.meter is not None:
-                record |= plan.meter.step(step + 1, record["seconds"])
-            log.write(json.dumps(record) + "\n")
-            bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
-            why = plan.meter.why_stop() if plan.meter is not None else None
-            stopping = plan.should_stop() or why is not None
-            due = time.monotonic() - saved_at > plan.checkpoint_seconds
-            if stopping or due or step + 1 == dial.steps:
-                log.flush()
-                kept = {key: state[key] for key in ("mean_loss", "skipped_steps")}
-                save_checkpoint(checkpoints, decoder, optimizers, step + 1, kept)
+    dial, world = plan.dial, plan.world
+    optimizers = Optimizers(decoder, dial.learning_rate, dial.weight_decay, plan.number_type)
+    learner, state = Learner(decoder, hidden, optimizers), State()
+    with writing(plan.folder / "checkpoints", plan.keep, world) as writer:
+        go_on(learner, plan, state)
+        bar.advance(state.step)
+        saved_at = time.monotonic()
+        with open_log(plan.folder / "steps.jsonl", state.step, world) as log:
+            for step in range(state.step, dial.steps):
+                record = one_step(learner, order.batch(step, plan.layout.share(world.rank)), plan, step, state)
+                record |= roll_back(learner, plan, writer, state)
                 if plan.meter is not None:
-                    plan.meter.saved(step + 1)
-                saved_at = time.monotonic()
-            if stopping and step + 1 < dial.steps:
-                because = f": {why}" if why else ""
-                raise Interrupted(f"stopped after step {step + 1} of {dial.steps}{because}", lease_ended=bool(why))
+                    record |= plan.meter.step(step + 1, record["seconds"])
+                log.write(json.dumps(record) + "\n")
+                bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
+                why = plan.meter.why_stop() if plan.meter is not None else None
+                late = time.monotonic() - saved_at > plan.checkpoint_seconds
+                stopping, late = world.either(plan.should_stop() or why is not None, late)
+                writer.poll()
+                if stopping or late or is_due(plan, step + 1) or "rolled_back_to" in record:
+                    writer.save(decoder, optimizers, dataclasses.asdict(state), plan.meter)
+                    saved_at = time.monotonic()
+                if stopping and step + 1 < dial.steps:
+                    raise interrupted(plan, writer, state, why)
+                if plan.measure_every is not None and (step + 1) % plan.measure_every == 0:
+                    measure(decoder, plan, writer, state)
     return state
 
 
-def open_log(path: Path, steps: int) -> TextIO:
-    """steps.jsonl, cut to the first `steps` lines (later ones were lost with the run that wrote them)."""
+def is_due(plan: Plan, step: int) -> bool:
+    """Whether a checkpoint is saved at this step whatever the clock says: the last, one to keep, one to be measured."""
+    every = [n for n in (plan.keep.every, plan.measure_every) if n is not None]
+    return step == plan.dial.steps or any(step % n == 0 for n in every)
+
+
+def interrupted(plan: Plan, writer: Writer, state: State, why: str | None) -> Interrupted:
+    """The end of a run that was asked to stop, once its checkpoint is on the disk."""
+    writer.wait()
+    why = plan.world.told(why)
+    because = f": {why}" if why else ""
+    return Interrupted(f"stopped after step {state.step} of {plan.dial.steps}{because}", lease_ended=bool(why))
+
+
+def go_on(learner: Learner, plan: Plan, state: State) -> None:
+    """Put back the newest checkpoint, where there is one."""
+    found = plan.world.told(latest(plan.folder / "checkpoints") if plan.world.leads else None)
+    if found is not None:
+        put_back(learner, plan, state, found)
+        state.step = found.step
+
+
+def put_back(learner: Learner, plan: Plan, state: State, found: Checkpoint) -> None:
+    """A checkpoint's weights, optimizer state, running mean and counts."""
+    kept = load_checkpoint(found, learner.decoder, learner.optimizers, plan.world)
+    for field in dataclasses.fields(State):
+        setattr(state, field.name, kept[field.name])
+
+
+def roll_back(learner: Learner, plan: Plan, writer: Writer, state: State) -> dict[str, Any]:
+    """After `PATIENCE` steps in a row that could not be learned from, take earlier weights and later rows.
+
+    Weights that were the same at the newest checkpoint are no help: it is one from before that. The rows that were in
+    the way are left behind, as in PaLM (Chowdhery et al., 2022, arXiv 2204.02311). Raises TownsquareError
+    after `MOST_ROLLBACKS`. Returns what the step's record says of it.
+    """
+    if state.skipped_in_a_row < PATIENCE:
+        return {}
+    if state.rollbacks == MOST_ROLLBACKS:
+        writer.wait()
+        raise TownsquareError(
+            f"the loss could not be learned from: {PATIENCE} steps in a row up to step {state.step}, "
+            f"after {state.rollbacks} returns to earlier weights",
+            place=str(plan.folder),
+            remedy="Train anew with a smaller --learning-rate, with --replace; see loss in steps.jsonl.",
+        )
+    writer.wait()
+    world, now = plan.world, dataclasses.replace(state)
+    earlier = [one for one in finished(writer.folder) if one.step < state.step - PATIENCE] if world.leads else None
+    found = next(reversed(world.told(earlier)), None)
+    if found is not None:
+        put_back(learner, plan, state, found)
+    state.step, state.skipped_steps = now.step, now.skipped_steps
+    state.skipped_in_a_row, state.rollbacks = 0, now.rollbacks + 1
+    return {"rolled_back_to": found.step if found is not None else None}
+
+
+def measure(decoder: Decoder, plan: Plan, writer: Writer, state: State) -> None:
+    """Bits per byte on held-out text, noted beside the checkpoints; the one of this step is on the disk before."""
+    writer.wait()
+    assert plan.measure is not None
+    found = plan.measure(decoder)
+    if plan.world.leads and found is not None:
+        with (plan.folder / SCORES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.step, "bits_per_byte": found}) + "\n")
+
+
+def open_log(path: Path, steps: int, world: World = ALONE) -> TextIO:
+    """steps.jsonl, cut to the first `steps` lines (later ones were lost with the run that wrote them).
+
+    Only rank 0 writes it.
+    """
+    if not world.leads:
+        return Path(os.devnull).open("a", encoding="utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     path.write_text("".join(lines[:steps]), encoding="utf-8")
     return path.open("a", encoding="utf-8", buffering=1)  # a killed run's last steps are known by their lines
 
 
-def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[str, Any]) -> dict[str, Any]:
-    """One step: all micro-batches' gradients, then the update, unless the loss is not to be trusted."""
+def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: State) -> dict[str, Any]:
+    """One step: all micro-batches' gradients, then the update, unless the loss is not to be trusted.
+
+    `batch` has this process's rows; loss, gradients and counts are those of the whole step.
+    """
     started = time.monotonic()
-    dial, decoder, optimizers = plan.dial, learner.decoder, learner.optimizers
-    terms = max(plan.objective.count(batch), 1)
-    total = 0.0
-    for part in micro_batches(batch, dial.model.vocab_size):
-        loss = plan.objective.summed_loss(token_losses(decoder, learner.hidden, part, plan), part) / terms
-        loss.backward()
-        total += loss.item()
-    norm = float(torch.nn.utils.clip_grad_norm_(decoder.parameters(), CLIP_NORM))
-    mean = state["mean_loss"]
+    dial, optimizers = plan.dial, learner.optimizers
+    terms, tokens = summed(plan, plan.objective.count(batch), int((batch.segment >= 0).sum()))
+    total = accumulate(learner, batch, plan, max(terms, 1))
+    norm = float(gathered(torch.nn.utils.clip_grad_norm_(learner.decoder.parameters(), CLIP_NORM)))
+    mean = state.mean_loss
     calm = mean is None or total < SPIKE * max(mean, plan.objective.ordinary_loss)
     trusted = math.isfinite(total) and math.isfinite(norm) and calm
     rate = learning_rate_at(
@@ -140,25 +252,48 @@ def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: dict[
     if trusted:
         optimizers.set_learning_rate(rate)
         optimizers.step()
-        state["mean_loss"] = total if mean is None else 0.95 * mean + 0.05 * total
+        state.mean_loss = total if mean is None else 0.95 * mean + 0.05 * total
+        state.skipped_in_a_row = 0
     else:
-        state["skipped_steps"] += 1
+        state.skipped_steps += 1
+        state.skipped_in_a_row += 1
     optimizers.zero_grad()
+    state.step = step + 1
     seconds = time.monotonic() - started
-    flops = training_flops_per_token(dial.model, batch.ids.shape[1]) * batch.ids.size / seconds
+    size = batch.ids.size * plan.layout.share(plan.world.rank)[1]
+    flops = training_flops_per_token(dial.model, batch.ids.shape[1]) * size / seconds
     return {
         "step": step + 1,
         "loss": total,
         "learning_rate": rate,
         "gradient_norm": norm,
         "skipped": not trusted,
-        "tokens": int((batch.segment >= 0).sum()),
-        "tokens_per_second": batch.ids.size / seconds,
+        "tokens": int(tokens),
+        "tokens_per_second": size / seconds,
         "flops_per_second": flops,
-        "utilisation": flops / plan.matmul_flops_per_second,
+        "utilisation": flops / (plan.matmul_flops_per_second * plan.world.size),
         "peak_memory_bytes": receipts.peak_memory_bytes(),
         "seconds": seconds,
     }
+
+
+def accumulate(learner: Learner, batch: Batch, plan: Plan, terms: float) -> float:
+    """The gradients of a step's loss, a mean over `terms`, micro-batch by micro-batch; returns the loss."""
+    total = 0.0
+    parts = list(micro_batches(batch, plan.dial.model.vocab_size))
+    with plan.layout.loss_context():
+        for number, part in enumerate(parts, 1):
+            at_last_micro_batch(learner.decoder, number == len(parts))
+            losses = token_losses(learner.decoder, learner.hidden, part, plan)
+            loss = plan.objective.summed_loss(losses, part) / terms
+            loss.backward()
+            total += loss.item()
+    return summed(plan, total)[0]
+
+
+def summed(numbers: Plan | Numbers, *values: float) -> list[float]:
+    """Each value summed over the processes that have rows of their own."""
+    return [value / numbers.layout.tensor for value in numbers.world.sums(*values)]
 
 
 def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
@@ -177,10 +312,11 @@ def token_losses(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, 
         out = hidden(ids, positions, attention_mask(batch.segment, device))
         chosen = counts.nonzero().flatten()
         # Rounded up: a shape of its own for every step fills the matrix library's cache, gigabytes in minutes.
-        padded = F.pad(chosen, (0, -len(chosen) % ROWS_OF_LOGITS))
+        rows = max(-(-len(chosen) // ROWS_OF_LOGITS), 1) * ROWS_OF_LOGITS
+        padded = F.pad(chosen, (0, rows - len(chosen)))
         logits = decoder.lm_head(out.flatten(0, 1)[padded])
     exact = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(exact, targets.view(-1)[padded], reduction="none")[: len(chosen)]
+    return gathered(F.cross_entropy(exact, targets.view(-1)[padded], reduction="none"))[: len(chosen)]
 
 
 def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
@@ -218,10 +354,12 @@ def measure_matmul(kind: torch.dtype, device: torch.device) -> float:
 
 @torch.no_grad()
 def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan | Numbers) -> tuple[float, int]:
-    """Total cross-entropy in bits, and how many tokens it was taken over."""
+    """Total cross-entropy in bits, and how many tokens it was taken over, of the rows of all processes."""
     total, tokens = 0.0, 0
-    for batch in batches:
-        for part in micro_batches(batch, decoder.config.vocab_size):
-            total += float(token_losses(decoder, decoder.hidden, part, plan).sum())
-            tokens += int(part.counts.sum())
-    return total / math.log(2), tokens
+    with plan.layout.loss_context():
+        for batch in batches:
+            for part in micro_batches(batch, decoder.config.vocab_size):
+                total += float(token_losses(decoder, decoder.hidden, part, plan).sum())
+                tokens += int(part.counts.sum())
+    nats, count = summed(plan, total, tokens)
+    return nats / math.log(2), int(count)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+
+from townsquare.train.layout import gathered, shared_like
+from townsquare.train.muon import Muon
 
 BETAS = (0.9, 0.95)
 
 
 class Optimizers:
-    """The pair of optimizers over one decoder. State tensors are named after the parameters they belong to."""
+    """The pair of optimizers over one decoder, as it lies on its processes. Muon iterates in `number_type`.
 
-    def __init__(self, decoder: nn.Module, learning_rate: float, weight_decay: float) -> None:
+    State tensors are named after the parameters they belong to.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        number_type: torch.dtype = torch.bfloat16,
+    ) -> None:
         self.names = {id(parameter): name for name, parameter in decoder.named_parameters()}
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -27,9 +41,7 @@ class Optimizers:
             torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True),
         ]
         if matrices:
-            self.parts.append(
-                torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-            )
+            self.parts.append(Muon(matrices, learning_rate, weight_decay, number_type))
 
     def set_learning_rate(self, rate: float) -> None:
         for part in self.parts:
@@ -44,23 +56,27 @@ class Optimizers:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Tensor]:
-        """Every state tensor as PARAMETER|KEY."""
-        return {
-            f"{self.names[id(parameter)]}|{key}": value.detach().contiguous()
-            for part in self.parts
-            for parameter, values in part.state.items()
-            for key, value in values.items()
-        }
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every state tensor, whole, as PARAMETER|KEY; gathered one by one where processes share them."""
         for part in self.parts:
-            for group in part.param_groups:
-                for parameter in group["params"]:
-                    name = self.names[id(parameter)]
-                    found = {key.split("|")[1]: value for key, value in state.items() if key.split("|")[0] == name}
-                    part.state[parameter] = {key: value.clone() for key, value in found.items()}
+            for parameter, values in part.state.items():
+                for key, value in values.items():
+                    yield f"{self.names[id(parameter)]}|{key}", gathered(value.detach())
+
+    def load_state(self, state: Iterator[tuple[str, Tensor]]) -> None:
+        """Put back what `state` gave, in place of what there is, split as the parameters are split now."""
+        owners = {
+            self.names[id(parameter)]: (part, parameter)
+            for part in self.parts
+            for group in part.param_groups
+            for parameter in group["params"]
+        }
+        for part in self.parts:
+            part.state.clear()
+        for name, value in state:
+            part, parameter = owners[name.split("|")[0]]
+            like = parameter if value.shape == parameter.shape else value  # a count of steps is on every process
+            part.state[parameter][name.split("|")[1]] = shared_like(value, like).clone()
 
 
 def learning_rate_at(step: int, *, peak: float, steps: int, warmup: int, decay: int) -> float:

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from townsquare import receipts
 from townsquare.dial import Dial, dial, dial_for, for_preferences
@@ -28,11 +29,13 @@ from townsquare.receipts import Input, Receipt
 from townsquare.square import Square, write_atomically, write_json
 from townsquare.tokens import tables
 from townsquare.train import tables as runs
-from townsquare.train.checkpoints import latest
+from townsquare.train.checkpoints import Keep, best_step, latest
 from townsquare.train.config import TrainConfig
 from townsquare.train.data import Documents, Order, read_documents
-from townsquare.train.loop import Interrupted, Plan, measure_matmul, number_type, train
+from townsquare.train.layout import Layout, spread
+from townsquare.train.loop import Interrupted, Plan, State, measure_matmul, number_type, train
 from townsquare.train.objectives import SHARDS, Preference
+from townsquare.train.processes import World, device_here, together
 from townsquare.train.scoring import HeldOutPairs, bits_per_byte, held_out_documents, log_probabilities
 
 CURVE_POINTS = 200
@@ -50,20 +53,21 @@ def run(square: Square, config: TrainConfig) -> Receipt:
         if not config.base.exists():
             raise InputError("there is no such base model", place=str(config.base), remedy="Mend the path.")
         inputs.append(Input("base", receipts.sha256_of(config.base)))
-    with receipts.stage(square, "train", inputs=inputs, config=config, name=config.name) as work:
-        if work.done:
-            return work.done
-        results = _train(square, config, work.fingerprint)
-        work.results.update(results)
-        left_out = results.pop("left_out")
-        work.count(seen=results["documents"] + left_out, kept=results["documents"])
-        if left_out:
-            work.count(dropped={"longer_than_a_row": left_out})
+    with together() as world:
+        mode: Literal["alone", "follow"] = "alone" if world.leads else "follow"
+        with receipts.stage(square, "train", inputs=inputs, config=config, name=config.name, mode=mode) as work:
+            if work.done:
+                return work.done
+            results = _train(square, config, work.fingerprint, world)
+            left_out = results.pop("left_out")
+            work.results.update(results)
+            work.count(seen=results["documents"] + left_out, kept=results["documents"])
+            if left_out:
+                work.count(dropped={"longer_than_a_row": left_out})
     return work.receipt
 
 
-def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
-    folder = square.runs / config.name
+def _train(square: Square, config: TrainConfig, fingerprint: str, world: World) -> dict[str, Any]:
     documents = read_documents(tables.shards(square, SHARDS[config.objective], "train"))
     if not len(documents):
         raise StaleError(
@@ -72,40 +76,23 @@ def _train(square: Square, config: TrainConfig, fingerprint: str) -> dict[str, A
             remedy="Ingest more posts, or see why curation dropped them: townsquare status",
         )
     vocabulary_size = tables.manifest(square)["vocabulary_size"]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _stop_signals() as should_stop:
         decoder, settings = _start(square, config, vocabulary_size, len(documents.ids))
         documents, left_out = _that_fit(documents, settings.sequence_length)
         if config.adapter_rank is not None:
             adapters.adapt(decoder, config.adapter_rank, torch.Generator().manual_seed(config.seed))
-        decoder.to(device)
-        setup = _setup(square, fingerprint, device, config)
-        plan = Plan(
-            dial=settings,
-            folder=folder,
-            number_type=getattr(torch, setup["number_type"]),
-            device=device,
-            matmul_flops_per_second=setup["matmul_flops_per_second"],
-            checkpoint_seconds=config.checkpoint_seconds,
-            should_stop=should_stop,
-        )
+        plan = _plan(square, config, settings, fingerprint, world)
+        plan.should_stop = should_stop
         order = Order(
             documents, settings.sequence_length, settings.tokens_per_step // settings.sequence_length, config.seed
         )
-        _write_lineage(folder, order, settings.steps)
-        _keep_with_run(square, folder, settings, config)
+        if world.leads:
+            _write_lineage(plan.folder, order, settings.steps)
+            _keep_with_run(square, plan.folder, settings, config)
+        spread(decoder, plan.layout, plan.device, plan.number_type)
         held_out = _prepare(square, config, decoder, documents, plan)
         hidden = torch.compile(decoder.hidden) if config.compile else decoder.hidden
-        job, done = Job(square, config.name, fingerprint, device.type), _steps_done(folder)
-        with progress(f"Training {config.name}", settings.steps, "steps") as bar:
-            try:
-                with metered(job, done) as plan.meter:
-                    state = train(decoder, hidden, order, plan, bar)
-            except Interrupted as error:
-                how = ", under another --lease or when this one allows more." if error.lease_ended else "."
-                raise TownsquareError(
-                    f"training was {error}", remedy=f"Run the same command again to go on{how}"
-                ) from None
+        state = _metered_training(Job(square, config.name, fingerprint, plan.device.type), decoder, hidden, order, plan)
     results = _results(square, config, decoder, plan, order, state)
     share = held_out.preferred_share(decoder, plan) if held_out is not None else None
     return results | {"validation_preferred_share": share, "left_out": left_out}
@@ -134,6 +121,41 @@ def _prepare(
     held_out = held_out_documents(tables.shards(square, "pairs", "validation"))
     held_out = held_out.only(held_out.lengths <= length)
     return HeldOutPairs(held_out, log_probabilities(decoder, held_out, length, plan)) if len(held_out) else None
+
+
+def _plan(square: Square, config: TrainConfig, settings: Dial, fingerprint: str, world: World) -> Plan:
+    """What the loop needs to know: this machine's devices, the layout, what an earlier part of the run decided."""
+    layout, device = Layout.parse(config.layout, world.size), device_here()
+    layout.check(settings.model, settings.sequence_length)
+    setup = world.told(_setup(square, fingerprint, device, config) if world.leads else None)
+    plan = Plan(
+        dial=settings,
+        folder=square.runs / config.name,
+        number_type=getattr(torch, setup["number_type"]),
+        device=device,
+        matmul_flops_per_second=setup["matmul_flops_per_second"],
+        checkpoint_seconds=config.checkpoint_seconds,
+        should_stop=lambda: False,
+        world=world,
+        layout=layout,
+        keep=Keep(config.keep_last, config.keep_every),
+        measure_every=config.measure_every,
+    )
+    plan.measure = lambda decoder: _validation(square, config, decoder, plan)
+    return plan
+
+
+def _metered_training(job: Job, decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: Plan) -> State:
+    """All steps; rank 0 meters them, for every device at once. An interruption becomes what to do next."""
+    with progress(f"Training {job.name}", plan.dial.steps, "steps") as bar:
+        try:
+            if not plan.world.leads:
+                return train(decoder, hidden, order, plan, bar)
+            with metered(job, _steps_done(plan.folder)) as plan.meter:
+                return train(decoder, hidden, order, plan, bar)
+        except Interrupted as error:
+            how = ", under another --lease or when this one allows more." if error.lease_ended else "."
+            raise TownsquareError(f"training was {error}", remedy=f"Run the same command again to go on{how}") from None
 
 
 def _start(square: Square, config: TrainConfig, vocabulary_size: int, tokens: int) -> tuple[Decoder, Dial]:
@@ -239,7 +261,7 @@ def _results(
     decoder: Decoder,
     plan: Plan,
     order: Order,
-    state: dict[str, Any],
+    state: State,
 ) -> dict[str, Any]:
     records = [json.loads(line) for line in (plan.folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     checkpoint = latest(plan.folder / "checkpoints")
@@ -257,16 +279,20 @@ def _results(
         "trained_parameters": sum(p.numel() for p in decoder.parameters() if p.requires_grad),
         "final_loss": float(np.mean([record["loss"] for record in records[-20:]])),
         "validation_bits_per_byte": _validation(square, config, decoder, plan),
-        "skipped_steps": state["skipped_steps"],
+        "skipped_steps": state.skipped_steps,
+        "rollbacks": state.rollbacks,
         "learning_rate": settings.learning_rate,
         "tokens_per_step": settings.tokens_per_step,
         "sequence_length": settings.sequence_length,
         "number_type": str(plan.number_type).removeprefix("torch."),
         "device": plan.device.type,
+        "processes": plan.world.size,
+        "layout": str(plan.layout),
         "matmul_gflops_per_second": plan.matmul_flops_per_second / 1e9,
         "median_utilisation": float(np.median([record["utilisation"] for record in records])),
         "median_tokens_per_second": float(np.median([record["tokens_per_second"] for record in records])),
         "step_seconds": sum(record["seconds"] for record in records),
+        "best_checkpoint": best_step(plan.folder),
         "curve": [[record["step"], round(record["loss"], 4)] for record in records[::every]],
         "outputs": {"model": receipts.sha256_of(checkpoint.path / "model.safetensors")},
     }

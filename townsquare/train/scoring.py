@@ -12,7 +12,7 @@ import torch
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
 from townsquare.train.data import Documents, read_documents, validation_batches
-from townsquare.train.loop import Numbers, Plan, bits, micro_batches, token_losses
+from townsquare.train.loop import Numbers, Plan, bits, micro_batches, summed, token_losses
 from townsquare.train.objectives import reply_log_probabilities
 
 MOST_DOCUMENTS = 1000
@@ -31,29 +31,34 @@ def bits_per_byte(
     """Bits that the decoder needs for each UTF-8 byte of the text that bears loss.
 
     `token_bytes` are the bytes of each id. A document longer than a row is cut, and the first token of a
-    later piece, which then has nothing before it, counts on neither side.
+    later piece, which then has nothing before it, counts on neither side. Processes share the rows.
     """
     total, text_bytes = 0.0, 0
+    share = numbers.layout.share(numbers.world.rank)
     with progress("Measuring bits per byte", len(documents.ids), "tokens") as bar:
-        for batch in validation_batches(documents, row_length, ROWS):
+        for batch in validation_batches(documents, row_length, ROWS * share[1], share):
             total += bits(decoder, [batch], numbers)[0]
             text_bytes += int(token_bytes[batch.targets[batch.counts]].sum())
-            bar.advance(int((batch.segment >= 0).sum()))
-    return total / max(text_bytes, 1)
+            bar.advance(int((batch.segment >= 0).sum()) * share[1])
+    return total / max(summed(numbers, text_bytes)[0], 1)
 
 
 @torch.no_grad()
 def log_probabilities(decoder: Decoder, pairs: Documents, row_length: int, numbers: Numbers | Plan) -> np.ndarray:
-    """(pairs, 2): the log-probability, in nats, of every pair's chosen and rejected reply. No pair exceeds a row."""
+    """(pairs, 2): the log-probability, in nats, of every pair's chosen and rejected reply. No pair exceeds a row.
+
+    Processes share the rows; each has all that was found.
+    """
     found = np.zeros((len(pairs), 2))
-    with progress("Measuring replies", len(pairs), "pairs") as bar:
-        for batch in validation_batches(pairs, row_length, ROWS):
+    share = numbers.layout.share(numbers.world.rank)
+    with progress("Measuring replies", len(pairs), "pairs") as bar, numbers.layout.loss_context():
+        for batch in validation_batches(pairs, row_length, ROWS * share[1], share):
             for part in micro_batches(batch, decoder.config.vocab_size):
                 losses = token_losses(decoder, decoder.hidden, part, numbers)
                 numbered = part.documents[part.documents >= 0]
                 found[numbered] = reply_log_probabilities(losses, part).double().cpu().numpy()
-                bar.advance(len(numbered))
-    return found
+                bar.advance(len(numbered) * share[1])
+    return np.array(summed(numbers, *found.ravel())).reshape(found.shape)
 
 
 @dataclasses.dataclass(frozen=True)
