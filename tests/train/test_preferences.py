@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import math
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from small_square import make_shards, posts
 
+from townsquare import receipts
+from townsquare.dial import dial_for, for_preferences
+from townsquare.errors import ConfigError, InputError, TownsquareError
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
-from townsquare.train import loop
+from townsquare.square import Square
+from townsquare.train import copies, loop
+from townsquare.train import run as train_run
+from townsquare.train.config import TrainConfig
 from townsquare.train.data import Batch, Documents, Order
 from townsquare.train.objectives import NextToken, Preference
+from townsquare.train.tables import load_run
 
 MODEL = ModelConfig(60, 32, 48, 2, 4, 2, 8, max_position_embeddings=64)
 CPU = loop.Numbers(torch.float32, torch.device("cpu"))
@@ -158,3 +170,88 @@ def tokenizer():
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<pad>", "<end>", "a", "b", "c"])}, "<pad>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
+
+
+# The stage whole.
+
+TINY = TrainConfig(name="base", size="400K", steps=6, sequence_length=64)
+TALKS = [[("user", f"is {n} odd?"), ("assistant", "yes" if n % 2 else "no")] for n in range(60)]
+PREFER = dataclasses.replace(
+    TINY, name="liked", objective="prefer", start_from="base", steps=8, learning_rate=0.02, sequence_length=128
+)
+
+
+def compared(count: int = 40) -> list[tuple[str, str, str]]:
+    """Replies of which the kinder one is better liked, whichever was longer."""
+    kind, curt = ("thanks, it opens at {h}!", "thanks for asking, at {h}"), ("who cares", "look it up, it is not {h}")
+    hours = [str(6 + number % 12) for number in range(count)]
+    return [
+        (f"when does the mill open on day {n}?", kind[n % 2].format(h=h), curt[n // 2 % 2].format(h=h))
+        for n, h in enumerate(hours)
+    ]
+
+
+@pytest.fixture
+def compared_square(square, monkeypatch):
+    monkeypatch.setattr(train_run, "number_type", lambda device: torch.float32)
+    monkeypatch.setattr(train_run, "measure_matmul", lambda kind, device: 1e11)
+    too_long = ("is it?", "yes " * 60, "no " * 60)
+    make_shards(square, monkeypatch, texts=posts(200), conversations=TALKS, pairs=[too_long, *compared()])
+    train_run.run(square, TINY)
+    return square
+
+
+def records(square: Square, name: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (square.runs / name / "steps.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_what_is_preferred_and_says_so(compared_square):
+    receipt = train_run.run(compared_square, PREFER)
+    trace = [record["loss"] for record in records(compared_square, "liked")]
+    assert trace[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert trace[-1] < 0.4
+    assert receipt.counts == {"seen": 37, "kept": 36, "dropped": {"longer_than_a_row": 1}}
+    assert receipt.results["validation_preferred_share"] == 1.0
+    base = receipts.need(compared_square, "train", "base").results
+    assert base["validation_preferred_share"] is None
+    assert receipt.results["validation_bits_per_byte"] > 0
+    assert copies.saw(compared_square, frozenset({"x:1p0", "x:1p1", "x:1p2", "x:0p0", "x:0"})) == {
+        "base": 1,
+        "liked": 4,
+    }
+
+
+def test_a_stopped_preference_run_goes_on_bit_for_bit(compared_square, tmp_path, monkeypatch):
+    shutil.copytree(compared_square.root, tmp_path / "other")
+    other = Square.open(tmp_path / "other")
+    config = dataclasses.replace(PREFER, steps=4)
+    unbroken = train_run.run(compared_square, config)
+
+    @contextlib.contextmanager
+    def stopping():
+        calls = iter(range(1, 100))
+        yield lambda: next(calls) >= 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_run, "_stop_signals", stopping)
+        with pytest.raises(TownsquareError, match="stopped after step 2"):
+            train_run.run(other, config)
+    assert train_run.run(other, config).results["outputs"] == unbroken.results["outputs"]
+    assert [r["loss"] for r in records(other, "liked")] == [r["loss"] for r in records(compared_square, "liked")]
+
+
+def test_preferences_need_weights_and_pairs(compared_square, square, monkeypatch):
+    with pytest.raises(ConfigError, match="prefer needs weights"):
+        TrainConfig(objective="prefer")
+    with pytest.raises(InputError, match="no preference pair fits a row of 8 tokens") as caught:
+        train_run.run(compared_square, dataclasses.replace(PREFER, sequence_length=8))
+    assert "--sequence-length" in str(caught.value.remedy)
+
+
+def test_the_rate_for_preferences_is_lower_and_its_rows_hold_two_conversations(compared_square):
+    config = dataclasses.replace(PREFER, learning_rate=None, sequence_length=None, steps=2)
+    results = train_run.run(compared_square, config).results
+    plain = dial_for(load_run(compared_square, "base").config, size="given", available_tokens=10**4, epochs=4)
+    assert for_preferences(plain).learning_rate == plain.learning_rate / 160
+    assert results["sequence_length"] == 2 * plain.sequence_length
+    assert results["learning_rate"] < plain.learning_rate / 20
