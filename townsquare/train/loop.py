@@ -308,7 +308,7 @@ def token_losses(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, 
     device = plan.device
     ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
     counts = torch.from_numpy(batch.counts).to(device).view(-1)
-    with torch.autocast(device.type, dtype=plan.number_type, enabled=plan.number_type != torch.float32):
+    with torch.autocast(device.type, dtype=plan.number_type, enabled=plan.number_type == torch.bfloat16):
         out = hidden(ids, positions, attention_mask(batch.segment, device))
         chosen = counts.nonzero().flatten()
         # Rounded up: a shape of its own for every step fills the matrix library's cache, gigabytes in minutes.

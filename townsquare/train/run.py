@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,7 @@ from townsquare.train.processes import World, device_here, together
 from townsquare.train.scoring import HeldOutPairs, bits_per_byte, held_out_documents, log_probabilities
 
 CURVE_POINTS = 200
+SAME_SECONDS = 1.0
 
 
 def run(square: Square, config: TrainConfig) -> Receipt:
@@ -312,16 +315,23 @@ def _validation(square: Square, config: TrainConfig, decoder: Decoder, plan: Pla
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a checkpoint first; a second Ctrl-C stops at once."""
-    asked = threading.Event()
+    """Ctrl-C and SIGTERM ask for a checkpoint first; a second Ctrl-C stops at once.
+
+    Under torchrun one Ctrl-C comes twice, from the terminal and from torchrun, within `SAME_SECONDS`.
+    """
+    asked, asked_at = threading.Event(), math.inf
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
     before: dict[int, Any] = {}
 
     def ask(number: int, _frame: Any) -> None:
+        nonlocal asked_at
+        if time.monotonic() - asked_at > SAME_SECONDS:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        asked_at = min(asked_at, time.monotonic())
         asked.set()
-        signal.signal(number, before[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, ask)
