@@ -21,7 +21,7 @@ from torch import Tensor
 
 from townsquare import receipts
 from townsquare.dial import Dial, dial, dial_for, for_preferences
-from townsquare.errors import InputError, StaleError, TownsquareError
+from townsquare.errors import ConfigError, InputError, StaleError, TownsquareError
 from townsquare.fleet.meter import Job, log_path, metered, settle_earlier
 from townsquare.model import adapters, gguf_files, huggingface
 from townsquare.model.cost import parameters
@@ -130,6 +130,8 @@ def _plan(square: Square, config: TrainConfig, settings: Dial, fingerprint: str,
     """What the loop needs to know: this machine's devices, the layout, what an earlier part of the run decided."""
     layout, device = Layout.parse(config.layout, world.size), device_here()
     layout.check(settings.model, settings.sequence_length)
+    if config.adapter_rank is not None and layout.tensor > 1:
+        raise ConfigError(f"adapters cannot be split by tensor={layout.tensor}", remedy="Leave tensor out of --layout.")
     setup = world.told(_setup(square, fingerprint, device, config) if world.leads else None)
     plan = Plan(
         dial=settings,

@@ -12,6 +12,7 @@ import torch
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
 from townsquare.train.data import Documents, read_documents, validation_batches
+from townsquare.train.layout import let_go
 from townsquare.train.loop import Numbers, Plan, bits, micro_batches, summed, token_losses
 from townsquare.train.objectives import reply_log_probabilities
 
@@ -58,6 +59,7 @@ def log_probabilities(decoder: Decoder, pairs: Documents, row_length: int, numbe
                 numbered = part.documents[part.documents >= 0]
                 found[numbered] = reply_log_probabilities(losses, part).double().cpu().numpy()
                 bar.advance(len(numbered) * share[1])
+    let_go(decoder)  # or an optimizer made after this would get the gathered weights
     return np.array(summed(numbers, *found.ravel())).reshape(found.shape)
 
 
