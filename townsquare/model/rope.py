@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from townsquare.errors import ConfigError, InputError
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Tensor = Any
+"""A torch.Tensor."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,6 +46,8 @@ class TrainConfig:
     """Save and keep a checkpoint every so many steps besides."""
     measure_every: int | None = dataclasses.field(default=None, metadata=FREE)
     """Measure bits per byte on held-out text every so many steps, and keep the checkpoint that scored best."""
+    tensorboard: bool = dataclasses.field(default=False, metadata=FREE)
+    """Write each step's figures for TensorBoard too, into the run's folder; needs the extra `track`."""
     seed: int = 1
     """Seed of the first weights and of the data's order."""
 

@@ -42,6 +42,7 @@ from townsquare.train.layout import ONE, Layout, at_last_micro_batch, gathered
 from townsquare.train.objectives import NextToken, Objective
 from townsquare.train.optimizers import Optimizers, learning_rate_at
 from townsquare.train.processes import ALONE, World
+from townsquare.train.tracking import tracking
 
 CLIP_NORM = 1.0
 SPIKE = 3.0  # a loss above this many times its running mean is not learned from
@@ -91,6 +92,7 @@ class Plan:
     keep: Keep = KEEP
     measure: Callable[[Decoder], float | None] | None = None
     measure_every: int | None = None
+    track_into: Path | None = None
 
 
 @dataclasses.dataclass
@@ -131,13 +133,15 @@ def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: P
         go_on(learner, plan, state)
         bar.advance(state.step)
         saved_at = time.monotonic()
-        with open_log(plan.folder / "steps.jsonl", state.step, world) as log:
+        log_path, track_into = plan.folder / "steps.jsonl", plan.track_into if world.leads else None
+        with open_log(log_path, state.step, world) as log, tracking(track_into, state.step) as note:
             for step in range(state.step, dial.steps):
                 record = one_step(learner, order.batch(step, plan.layout.share(world.rank)), plan, step, state)
                 record |= roll_back(learner, plan, writer, state)
                 if plan.meter is not None:
                     record |= plan.meter.step(step + 1, record["seconds"])
                 log.write(json.dumps(record) + "\n")
+                note(record)
                 bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
                 why = plan.meter.why_stop() if plan.meter is not None else None
                 late = time.monotonic() - saved_at > plan.checkpoint_seconds

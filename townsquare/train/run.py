@@ -145,6 +145,7 @@ def _plan(square: Square, config: TrainConfig, settings: Dial, fingerprint: str,
         layout=layout,
         keep=Keep(config.keep_last, config.keep_every),
         measure_every=config.measure_every,
+        track_into=square.runs / config.name / "tensorboard" if config.tensorboard else None,
     )
     plan.measure = lambda decoder: _validation(square, config, decoder, plan)
     return plan
