@@ -79,7 +79,7 @@ def test_two_processes_have_the_losses_of_one(two: Path, name: str) -> None:
 def test_preferences_and_adapters_too(two: Path, name: str) -> None:
     train(two / f"one-{name}", ":prefer,adapted" if name == "adapted" else ":prefer")
     expected = losses(two / f"one-{name}")
-    assert max(expected) > expected[-1] + 0.1
+    assert len(set(expected)) == small_runs.STEPS
     assert losses(two / name) == pytest.approx(expected, abs=1e-5)
 
 

@@ -153,7 +153,7 @@ def asked_by(run: str, objective: str, lease: str | None) -> AskConfig | None:
     """What a training run asks for that names a lease, or `any`; None where it names none."""
     if lease is None:
         return None
-    purpose = "tune" if objective == "tune" else "train"
+    purpose = "tune" if objective in ("tune", "prefer") else "train"
     return AskConfig(run=run, gpus=ranks.world_size(), purpose=purpose, lease=None if lease == "any" else lease)
 
 
