@@ -23,7 +23,7 @@ from townsquare.fleet import meter
 from townsquare.fleet.book import read_book
 from townsquare.fleet.charging import charge
 from townsquare.fleet.config import AskConfig
-from townsquare.fleet.leases import amend, ask, on_lease, recall
+from townsquare.fleet.leases import amend, ask, asked_by, on_lease, recall
 from townsquare.fleet.meter import Job, LeaseError, Meter, metered, read_lines, settle_earlier
 from townsquare.fleet.pools import Lease, Pool, add
 from townsquare.fleet.statements import reconcile
@@ -326,3 +326,27 @@ def _entries(square: Square) -> list[Any]:
 
 def test_paths(square: Square) -> None:
     assert Trainer(square).job.log == Path(square.root, "usage", "base-ffffffffffff.jsonl")
+
+
+def test_a_run_of_many_processes_is_charged_for_all_their_devices(square: Square, monkeypatch) -> None:
+    lent(square, budget_gpu_hours=10 / 3600)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    config = asked_by("base", "pretrain", "l")
+    assert config is not None
+    with on_lease(square, config):
+        trainer = Trainer(square)
+        with trainer.session() as running:
+            trainer.step(running, 1.0)
+            trainer.save(running)
+            assert running.why_stop() is None, "4 of 10 GPU-seconds are used"
+            trainer.step(running, 1.0)
+            assert running.why_stop() is not None, "2 are left, and a step takes 4"
+            trainer.save(running)
+    [row] = read_book(square).usage.values()
+    assert (row["devices"], row["used_seconds"] * row["devices"]) == (4, 8.0)
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    with pytest.raises(LeaseError), on_lease(square, asked_by("base", "pretrain", "l")):
+        pass
+    monkeypatch.setenv("RANK", "1")
+    with on_lease(square, config):
+        assert read_book(square).allocations == {}, "a process that does not lead asks for nothing"

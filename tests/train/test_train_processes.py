@@ -126,6 +126,16 @@ def test_a_killed_worker_is_started_again_and_the_trace_is_that_of_an_unbroken_r
         assert len({(path / "model.safetensors").read_bytes() for path in ends}) == 1
 
 
+@pytest.mark.slow
+def test_an_error_ends_all_processes_with_one_message(tmp_path: Path) -> None:
+    (tmp_path / "townsquare.toml").touch()
+    child = under_torchrun(2, "-m", "townsquare.cli", "train", "--square", str(tmp_path))
+    _, said = child.communicate(timeout=200)
+    assert child.returncode == 1
+    assert said.count("Run first: townsquare tokens") == 1
+    assert "\n[rank" not in said, "no traceback of ours"
+
+
 def worker(agent: int, rank: int) -> int:
     """The process of a rank that torchrun started."""
     for folder in Path("/proc").iterdir():

@@ -1,7 +1,8 @@
 """What a run uses: one append-only log a run, written by the training loop, and the allocation it runs under.
 
 Only the standard library is used, so that training runs on a bare GPU image. The log is
-`usage/NAME-FINGERPRINT.jsonl`: a session is one process at work on the run, and its lines are
+`usage/NAME-FINGERPRINT.jsonl`: a session is one start of the run's processes, which rank 0
+meters for all `devices`, and its lines are
 
     start    session, at, step, device, devices, lease, allocation
     saved    session, at, step, seconds and steps so far: {day: n}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch.distributed as dist
 from townsquare import ranks
 from townsquare.errors import TownsquareError
 
+ASK_SECONDS = 0.02
 ENDED = "townsquare/ended"  # the key under which the first process to fail says so
 
 
@@ -77,7 +80,10 @@ def together() -> Iterator[World]:
     device = device_here()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, rank, size = next(iter(dist.rendezvous("env://")))
+    fresh = dist.PrefixStore(f"start-{_number_of_this_start(store, rank, size)}", store)
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=size)
     try:
         yield World(dist.get_rank(), dist.get_world_size())
         dist.barrier()
@@ -92,6 +98,33 @@ def together() -> Iterator[World]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _number_of_this_start(store: dist.Store, rank: int, size: int) -> int:
+    """How often the processes have been started, agreed by all.
+
+    torchrun keeps its store when it starts them again, with the addresses of those that died, and its count of restarts
+    differs between machines (github.com/pytorch/pytorch/issues/135712). So rank 0 counts, and tells each process
+    that asks with a word of its own, until that has answered: what is left of an earlier start is answered in vain.
+    """
+    word = secrets.token_hex(8)
+    if rank:
+        store.set(f"asks-{rank}", word)
+        while not store.check([f"number-{word}"]):
+            time.sleep(ASK_SECONDS)
+        number = int(store.get(f"number-{word}"))
+        store.set(f"heard-{number}-{word}", "")
+        return number
+    number = store.add("starts", 1)
+    unheard = set(range(1, size))
+    while unheard:
+        for other in [other for other in sorted(unheard) if store.check([f"asks-{other}"])]:
+            theirs = store.get(f"asks-{other}").decode()
+            store.set(f"number-{theirs}", str(number))
+            if store.check([f"heard-{number}-{theirs}"]):
+                unheard.discard(other)
+        time.sleep(ASK_SECONDS)
+    return number
 
 
 def _first_to_end() -> bool:
