@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from townsquare.receipts import Input, Receipt
-from townsquare.records import CONVERSATIONS, DOCUMENTS
+from townsquare.records import CONVERSATIONS, DOCUMENTS, PAIRS
 from townsquare.square import Square
 from townsquare.tokens.config import TokensConfig
 
@@ -35,10 +35,16 @@ DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 class SmallCorpus:
     """Stands in for the public door of curation."""
 
-    def __init__(self, documents: list[dict[str, object]], conversations: list[dict[str, object]]) -> None:
+    def __init__(
+        self,
+        documents: list[dict[str, object]],
+        conversations: list[dict[str, object]],
+        pairs: list[dict[str, object]],
+    ) -> None:
         self.documents = pa.Table.from_pylist(documents, schema=DOCUMENTS)
         self.conversations = pa.Table.from_pylist(conversations, schema=CONVERSATIONS)
-        content = json.dumps([documents, conversations], default=str)
+        self.pairs = pa.Table.from_pylist(pairs, schema=PAIRS)
+        content = json.dumps([documents, conversations, pairs], default=str)
         self.sha256 = hashlib.sha256(content.encode()).hexdigest()
 
     def corpus_input(self, _square: Square) -> Input:
@@ -49,6 +55,9 @@ class SmallCorpus:
 
     def read_conversations(self, _square: Square) -> pa.Table:
         return self.conversations
+
+    def read_pairs(self, _square: Square) -> pa.Table:
+        return self.pairs
 
 
 def document(number: int, text: str, split: str = "train", uids: Sequence[str] = ()) -> dict[str, object]:
@@ -62,6 +71,20 @@ def conversation(number: int, turns: Turns, split: str = "train") -> dict[str, o
     rows = [{"role": role, "text": text, "uids": [uid]} for (role, text), uid in zip(turns, uids, strict=True)]
     row = dict.fromkeys(CONVERSATIONS.names)
     return row | {"conversation_id": uids[0], "turns": rows, "uids": uids, "source": "posts", "split": split}
+
+
+def pair(number: int, prompt: str, chosen: str, rejected: str, split: str = "train") -> dict[str, object]:
+    uids = [f"x:{number}p{i}" for i in range(3)]
+    asked = [{"role": "user", "text": prompt, "uids": uids[:1]}]
+    row = dict.fromkeys(PAIRS.names)
+    return row | {
+        "pair_id": f"{uids[1]}>{uids[2]}",
+        "prompt": asked,
+        "chosen": chosen,
+        "rejected": rejected,
+        "uids": uids,
+        "split": split,
+    }
 
 
 def posts(count: int, seed: int = 0) -> list[str]:
@@ -87,11 +110,13 @@ def make_shards(
     *,
     texts: Sequence[str] | None = None,
     conversations: Sequence[Turns] = (),
+    pairs: Sequence[tuple[str, str, str]] = (),
     config: TokensConfig | None = None,
 ) -> Receipt:
     """Run the tokens stage on texts; every tenth is held out."""
     texts = posts(400) if texts is None else texts
     rows = [document(i, text, "validation" if i % 10 == 9 else "train") for i, text in enumerate(texts)]
     talks = [conversation(i, turns, "validation" if i % 10 == 9 else "train") for i, turns in enumerate(conversations)]
-    monkeypatch.setattr(tokens_run, "corpus", SmallCorpus(rows, talks))
+    compared = [pair(i, *texts, "validation" if i % 10 == 9 else "train") for i, texts in enumerate(pairs)]
+    monkeypatch.setattr(tokens_run, "corpus", SmallCorpus(rows, talks, compared))
     return tokens_run.run(square, config or TokensConfig(vocabulary_size=512))

@@ -16,7 +16,7 @@ from townsquare.cli import app
 from townsquare.square import Square
 
 FLOW = [
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "runs", "export",
     "index", "evaluate", "compare", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report",
     "status", "demo",
 ]  # fmt: skip
@@ -31,7 +31,7 @@ def test_help_lists_the_commands_in_the_order_of_the_flow() -> None:
     assert listed == FLOW
 
 
-GROUPS = ("grant", "consent", "keys", "fleet", "ledger", "audit")
+GROUPS = ("grant", "consent", "runs", "keys", "fleet", "ledger", "audit")
 
 
 @pytest.mark.parametrize("name", [name for name in FLOW if name not in (*GROUPS, "demo")])

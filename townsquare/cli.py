@@ -27,6 +27,7 @@ from townsquare.cli_records import (
     grant_app,
     ledger_app,
 )
+from townsquare.cli_runs import runs_app
 from townsquare.cli_takedown import lookup, takedown_app
 from townsquare.curate.config import CurateConfig
 from townsquare.errors import TownsquareError
@@ -46,7 +47,7 @@ STOPPED_BY_HAND = 130
 
 
 FLOW = (
-    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "export",
+    "init", "grant", "consent", "town", "ingest", "takedown", "lookup", "curate", "tokens", "train", "runs", "export",
     "index", "evaluate", "compare", "ask", "chat", "reply", "serve", "keys", "fleet", "ledger", "audit", "report",
     "status", "demo",
 )  # fmt: skip
@@ -199,6 +200,8 @@ def train(
 
     Examples: townsquare train --name base --size 6M
 
+    townsquare train --name liked --objective prefer --start-from chat --adapter-rank 16
+
     townsquare train --name chat --objective tune --start-from base
 
     townsquare train --name chat --objective tune --base path/to/huggingface-folder
@@ -217,6 +220,7 @@ def train(
     finish(place, receipt, as_json)
 
 
+app.add_typer(runs_app, name="runs")
 add_stage(
     "export",
     ExportConfig,

@@ -17,6 +17,7 @@ ASPECT = 64  # width per layer
 SEQUENCE_LENGTH_SMALL, SEQUENCE_LENGTH_LARGE = 256, 2048
 SMALL_PARAMETERS = 50_000_000
 MANY_GPUS_PARAMETERS = 10_000_000_000
+PREFERENCE_RATE_DIVISOR = 160
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -128,6 +129,24 @@ def dial_for(
         learning_rate=rate,
         weight_decay=0.1,
         reasons=reasons + training,
+    )
+
+
+def for_preferences(settings: Dial) -> Dial:
+    """The settings for preference tuning: a row holds two sequences, and the rate is far lower."""
+    rate = settings.learning_rate / PREFERENCE_RATE_DIVISOR
+    return dataclasses.replace(
+        settings,
+        sequence_length=2 * settings.sequence_length,
+        learning_rate=rate,
+        reasons=(
+            *settings.reasons,
+            (
+                "learning rate for preferences",
+                f"{rate:.2e}",
+                f"1/{PREFERENCE_RATE_DIVISOR}, as DPO's (arXiv 2305.18290) to Pythia 2.8B's own (arXiv 2304.01373)",
+            ),
+        ),
     )
 
 

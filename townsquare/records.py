@@ -171,21 +171,27 @@ DROPPED = pa.schema(
     ]
 )
 
-SHARD = pa.schema(  # one row a document or conversation; ids uint16 where the vocabulary fits, else uint32
-    [
-        pa.field("document_id", pa.string(), nullable=False),
-        pa.field("uids", pa.list_(pa.string()), nullable=False),
-        pa.field("ids", pa.list_(pa.uint16()), nullable=False),
-        pa.field("loss_mask", pa.list_(pa.bool_())),  # null: every token counts
-    ]
+SHARD = (
+    pa.schema(  # one row a document, conversation or preference pair; ids uint16 where the vocabulary fits, else uint32
+        [
+            pa.field("document_id", pa.string(), nullable=False),
+            pa.field("uids", pa.list_(pa.string()), nullable=False),
+            pa.field("ids", pa.list_(pa.uint16()), nullable=False),
+            pa.field("loss_mask", pa.list_(pa.bool_())),  # null: every token counts
+        ]
+    )
 )
 
 
-def shard_schema(vocabulary_size: int) -> pa.Schema:
-    """SHARD with ids as uint16 for a vocabulary of at most 65,536, else uint32."""
+def shard_schema(vocabulary_size: int, *, pairs: bool = False) -> pa.Schema:
+    """SHARD with ids as uint16 for a vocabulary of at most 65,536, else uint32.
+
+    A row of `pairs` holds both conversations, the chosen one first; the other begins at `rejected_at`.
+    """
     kind = pa.uint16() if vocabulary_size <= 1 << 16 else pa.uint32()
     index = SHARD.get_field_index("ids")
-    return SHARD.set(index, pa.field("ids", pa.list_(kind), nullable=False))
+    schema = SHARD.set(index, pa.field("ids", pa.list_(kind), nullable=False))
+    return schema.append(pa.field("rejected_at", pa.int64(), nullable=False)) if pairs else schema
 
 
 def scores_of(values: Mapping[str, float]) -> list[dict[str, Any]]:

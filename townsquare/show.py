@@ -81,6 +81,30 @@ def show_plan(found: Mapping[str, Any], console: Console) -> None:
         console.print(f"  {row['instead']} instead: {longer}", highlight=False)
 
 
+def show_runs(runs: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print training runs, one a row."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("run", "objective", "from", "steps", "loss", "bits/byte", "tokens/s", "hours"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "steps")
+    figures = {"loss": ".3f", "bits_per_byte": ".3f", "tokens_per_second": ",.0f", "step_hours": ".3f"}
+    for run in runs:
+        steps = f"{run['steps']:,}" if run["ended"] else f"{run['steps']:,} so far"
+        shown = ["-" if run[name] is None else format(run[name], form) for name, form in figures.items()]
+        table.add_row(run["name"], run["objective"] or "-", run["start_from"] or "-", steps, *shown)
+    console.print(table if runs else "No run yet. See: townsquare train --help")
+
+
+def show_compared(names: Sequence[str], rows: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print in what runs differ, one setting or figure a row."""
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("", *names):
+        table.add_column(heading, overflow="fold")
+    for key, row in rows.items():
+        values = [format(row[n], ".5g") if isinstance(row[n], float) else str(row[n]) for n in names]
+        table.add_row(key.replace("_", " "), *("-" if value == "None" else value for value in values))
+    console.print(table if rows else "They do not differ.")
+
+
 def show_grants(grants: Sequence[Grant], console: Console) -> None:
     """Print every grant, one a row."""
     table = Table(box=None, padding=(0, 2))

@@ -17,7 +17,7 @@ from townsquare.model import huggingface
 from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
-from townsquare.records import POSTS
+from townsquare.records import POSTS, shard_schema
 from townsquare.serve.answers import Answer, Citation, Sentence
 from townsquare.square import Square, next_version, publish, write_json
 from townsquare.tokens import vocabulary
@@ -73,7 +73,7 @@ def put_shards(square: Square) -> None:
     table = pa.table({"document_id": UIDS, "uids": [[uid] for uid in UIDS], "text": TEXTS})
     encoder = vocabulary.Encoder(version / "vocabulary")
     written = write_shards(
-        document_rows(table, encoder), version, "documents-test", vocabulary_size=300, shard_rows=100
+        document_rows(table, encoder), version, "documents-test", schema=shard_schema(300), shard_rows=100
     )
     digest = receipts.sha256_of(version / "vocabulary" / "tokenizer.json")
     size = vocabulary.size_of(version / "vocabulary")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -53,7 +52,7 @@ def test_beside_the_squares_own_run(square: Square) -> None:
         step_seconds=12.5,
         device="cpu",
     )
-    write_json(square.runs / "base" / "model.json", dataclasses.asdict(settings.model))
+    write_json(square.runs / "base" / "model.json", settings.model.to_record())
     results = run(square, EstimateConfig()).results
     own = results["own_run"]
     assert own["measured_seconds"] == 12.5

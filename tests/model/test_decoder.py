@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from townsquare.errors import ConfigError, InputError
+from townsquare.model import rope
 from townsquare.model.config import ModelConfig
 from townsquare.model.cost import parameters, training_flops_per_token
 from townsquare.model.decoder import Decoder
@@ -27,7 +30,16 @@ SHAPES = {
 }
 
 
-def config_of(shape: str, *, qk_norm: bool) -> ModelConfig:
+SCALINGS = {
+    "linear": rope.Linear(4.0),
+    "llama3": rope.Llama3(8.0, 64),
+    "llama3 of its own": rope.Llama3(3.0, 48, low_freq_factor=0.5, high_freq_factor=6.0),
+    "yarn": rope.Yarn(4.0, 16),
+    "yarn of its own": rope.Yarn(2.5, 40, beta_fast=8.0, beta_slow=0.5, attention_factor=1.3),
+}
+
+
+def config_of(shape: str, *, qk_norm: bool, rope_scaling: rope.Scaling | None = None) -> ModelConfig:
     return ModelConfig(
         vocab_size=97,
         hidden_size=48,
@@ -36,6 +48,7 @@ def config_of(shape: str, *, qk_norm: bool) -> ModelConfig:
         max_position_embeddings=64,
         rope_theta=5000.0,
         qk_norm=qk_norm,
+        rope_scaling=rope_scaling,
         **SHAPES[shape],
     )
 
@@ -63,12 +76,28 @@ def peer_of(config: ModelConfig) -> torch.nn.Module:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("kind", "tolerance"), [(torch.float64, 1e-5), (torch.float32, 1e-4)])
 def test_logits_and_gradients_are_those_of_transformers(shape, qk_norm, kind, tolerance):
-    config = config_of(shape, qk_norm=qk_norm)
+    same_as_transformers(config_of(shape, qk_norm=qk_norm), kind, tolerance)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True], ids=["llama", "qwen3"])
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float64, 1e-5), (torch.float32, 1e-4)])
+def test_scaled_positions_are_those_of_transformers(scaling, qk_norm, kind, tolerance):
+    config = config_of("one key head, wide", qk_norm=qk_norm, rope_scaling=SCALINGS[scaling])
+    same_as_transformers(config, kind, tolerance, length=60)
+    ids = torch.arange(60)[None]
+    scaled, plain = Decoder(config), Decoder(config_of("one key head, wide", qk_norm=qk_norm))
+    scaled.init_weights(torch.Generator().manual_seed(1))
+    plain.load_state_dict(scaled.state_dict())
+    assert (scaled(ids) - plain(ids)).abs().max() > 1e-3, "a scaling that changes nothing would pass too"
+
+
+def same_as_transformers(config: ModelConfig, kind: torch.dtype, tolerance: float, length: int = 20) -> None:
     peer = peer_of(config).to(kind)
     ours = Decoder(config).to(kind)
     ours.load_state_dict(peer.state_dict())
-    ids = torch.randint(0, 97, (3, 20), generator=torch.Generator().manual_seed(1))
-    direction = torch.randn(3, 20, 97, dtype=kind, generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(0, 97, (3, length), generator=torch.Generator().manual_seed(1))
+    direction = torch.randn(3, length, 97, dtype=kind, generator=torch.Generator().manual_seed(2))
     theirs_out, ours_out = peer(ids).logits, ours(ids)
     assert (theirs_out - ours_out).abs().max() < tolerance
     (theirs_out * direction).mean().backward()
@@ -148,13 +177,17 @@ def test_shapes_that_cannot_be_built_are_refused():
         ModelConfig(8, 8, 8, 1, 3, 2, 4)
     with pytest.raises(ConfigError, match="head_dim"):
         ModelConfig(8, 8, 8, 1, 2, 2, 3)
+    with pytest.raises(ConfigError, match="high_freq_factor"):
+        rope.Llama3(8.0, 64, low_freq_factor=4.0, high_freq_factor=1.0)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_scaling": {"rope_type": "yarn"}, "rope_parameters": None}, "yarn"),
+        ({"rope_scaling": {"rope_type": "longrope"}, "rope_parameters": None}, "longrope"),
+        ({"rope_scaling": {"type": "linear"}, "rope_parameters": None}, "factor"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "truncate"),
         ({"attention_bias": True}, "bias"),
     ],
 )
@@ -164,7 +197,26 @@ def test_configs_that_we_do_not_build_are_refused_by_name(change, says):
         ModelConfig.from_huggingface(record | change, place="config.json")
 
 
+@pytest.mark.parametrize("scaling", [None, *SCALINGS])
 @pytest.mark.parametrize("qk_norm", [False, True])
-def test_a_shape_survives_its_config_file(qk_norm):
-    config = config_of("grouped untied", qk_norm=qk_norm)
+def test_a_shape_survives_its_config_file(qk_norm, scaling):
+    config = config_of("grouped untied", qk_norm=qk_norm, rope_scaling=SCALINGS.get(scaling))
     assert ModelConfig.from_huggingface(config.to_huggingface()) == config
+    assert ModelConfig.from_record(json.loads(json.dumps(config.to_record()))) == config
+
+
+def test_the_configs_that_llama_and_qwen3_are_published_with_are_read():
+    record = config_of("grouped untied", qk_norm=False).to_huggingface() | {"rope_parameters": None}
+    llama = {
+        "factor": 32.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    }
+    found = ModelConfig.from_huggingface(record | {"rope_scaling": llama, "rope_theta": 500000.0})
+    assert (found.rope_scaling, found.rope_theta) == (rope.Llama3(32.0, 8192), 500000.0)
+    qwen = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    assert ModelConfig.from_huggingface(record | {"rope_scaling": qwen}).rope_scaling == rope.Yarn(4.0, 32768)
+    del qwen["original_max_position_embeddings"]
+    assert ModelConfig.from_huggingface(record | {"rope_scaling": qwen}).rope_scaling == rope.Yarn(4.0, 64)

@@ -10,6 +10,7 @@ from small_square import make_shards, posts
 
 from townsquare import receipts
 from townsquare.errors import InputError, StaleError
+from townsquare.records import shard_schema
 from townsquare.tokens import copies, tables
 from townsquare.tokens.config import TokensConfig
 from townsquare.tokens.vocabulary import Encoder, load
@@ -18,6 +19,7 @@ TALKS = [
     [("user", f"is the pool open at {hour}?"), ("assistant", f"yes, till {hour + 3}"), ("user", "ta")]
     for hour in range(8, 19)
 ]
+PAIRS = [(f"is the mill open at {n}?", f"yes, from {n - 1} to {n + 2}", "dunno") for n in range(8, 20)]
 SECRET = "only Zebulon knows where the blue lantern hangs tonight"
 
 
@@ -60,14 +62,51 @@ def test_only_the_assistant_s_turns_bear_loss(square, monkeypatch):
     assert row["uids"] == ["x:000", "x:001", "x:002"]
 
 
+def test_a_pair_is_two_conversations_of_which_the_replies_bear_loss(square, monkeypatch):
+    make_shards(square, monkeypatch, conversations=[[("user", p), ("assistant", c)] for p, c, _ in PAIRS], pairs=PAIRS)
+    (path,) = tables.shards(square, "pairs", "train")
+    (talks,) = tables.shards(square, "conversations", "train")
+    rows = read(path).to_pylist()
+    trained = [(number, pair) for number, pair in enumerate(PAIRS) if number % 10 != 9]
+    assert [row["uids"] for row in rows] == [[f"x:{number}p{i}" for i in range(3)] for number, _ in trained]
+    encode = Encoder(tables.vocabulary_path(square)).encode
+    for row, talk, (_, (prompt, _, rejected)) in zip(rows, read(talks).to_pylist(), trained, strict=True):
+        middle = row["rejected_at"]
+        assert (row["ids"][:middle], row["loss_mask"][:middle]) == (talk["ids"], talk["loss_mask"])
+        user, assistant, newline, asked, reply = encode(["user\n", "assistant\n", "\n", prompt, rejected])
+        head = [1, *user, *asked, 2, *newline, 1, *assistant]
+        assert row["ids"][middle:] == [*head, *reply, 2, *newline]
+        assert row["loss_mask"][middle:] == [False] * len(head) + [True] * (len(reply) + 1) + [False] * len(newline)
+    assert len(tables.shards(square, "pairs", "validation")) == 1
+
+
+def test_a_reply_inside_a_pair_s_prompt_bears_no_loss(square, monkeypatch):
+    from townsquare.records import PAIRS as SCHEMA
+    from townsquare.tokens.shards import pair_rows
+
+    make_shards(square, monkeypatch)
+    turns = [("user", "open?"), ("assistant", "who asks?"), ("user", "Ada")]
+    prompt = [{"role": role, "text": text, "uids": []} for role, text in turns]
+    row = {"pair_id": "a>b", "prompt": prompt, "chosen": "yes", "rejected": "no", "uids": [], "split": "train"}
+    encoder = Encoder(tables.vocabulary_path(square))
+    (found,) = pair_rows(pa.Table.from_pylist([row | {"scores": None}], schema=SCHEMA), encoder)
+    learned = [i for i, counts in zip(found["ids"], found["loss_mask"], strict=True) if counts]
+    assert learned == [*encoder.encode(["yes"])[0], 2, *encoder.encode(["no"])[0], 2]
+
+
 def test_the_manifest_counts_what_is_on_disk(square, monkeypatch):
     texts = posts(100)
     receipt = make_shards(
-        square, monkeypatch, texts=texts, conversations=TALKS, config=TokensConfig(vocabulary_size=400, shard_rows=32)
+        square,
+        monkeypatch,
+        texts=texts,
+        conversations=TALKS,
+        pairs=PAIRS,
+        config=TokensConfig(vocabulary_size=400, shard_rows=32),
     )
     manifest = tables.manifest(square)
     assert [s["rows"] for s in manifest["shards"]["documents-train"]] == [32, 32, 26]
-    for kind in ("documents", "conversations"):
+    for kind in ("documents", "conversations", "pairs"):
         for split in ("train", "validation", "test"):
             files = tables.shards(square, kind, split)
             entries = manifest["shards"][f"{kind}-{split}"]
@@ -78,7 +117,7 @@ def test_the_manifest_counts_what_is_on_disk(square, monkeypatch):
                 assert entry["tokens"] == sum(len(ids) for ids in table["ids"].to_pylist())
                 assert entry["sha256"] == receipts.sha256_of(path)
                 assert table.schema.field("ids").type == pa.list_(pa.uint16())
-    assert receipt.counts == {"seen": 111, "kept": 111}
+    assert receipt.counts == {"seen": 123, "kept": 123}
     total_bytes = sum(len(text.encode()) for text in texts)
     tokens = sum(
         s["tokens"] - 2 * s["rows"] for name in manifest["shards"] if "doc" in name for s in manifest["shards"][name]
@@ -116,28 +155,34 @@ def test_a_base_that_is_not_there_is_refused(square, monkeypatch, tmp_path):
 
 def test_a_takedown_leaves_neither_row_nor_byte(square, monkeypatch):
     texts = [*posts(60), SECRET, *posts(20, seed=3)]
-    make_shards(square, monkeypatch, texts=texts, conversations=TALKS)
-    uids = frozenset({"x:60", "x:301"})  # the secret, and the reply of the fourth conversation
-    sought = [SECRET, TALKS[3][1][1]]
+    pairs = [*PAIRS[:4], ("is it true?", "yes", "no, for all the geese have flown over the mill"), *PAIRS[4:]]
+    make_shards(square, monkeypatch, texts=texts, conversations=TALKS, pairs=pairs)
+    # The secret, the reply of the fourth conversation, the rejected reply of the fifth pair.
+    uids = frozenset({"x:60", "x:301", "x:4p2"})
+    sought = [SECRET, TALKS[3][1][1], pairs[4][2]]
     secret_ids = load(tables.vocabulary_path(square)).encode(SECRET).ids
     needle = pa.array(secret_ids, pa.uint16()).buffers()[1].to_pybytes()[: 2 * len(secret_ids)]
-    assert copies.find(square, uids, [])["shards"] == 2
-    assert copies.find(square, frozenset(), sought)["shards"] == 2
-    assert copies.find(square, uids, sought)["shards"] == 2  # a row that both find counts once
+    assert copies.find(square, uids, [])["shards"] == 3
+    assert copies.find(square, frozenset(), sought)["shards"] == 3
+    assert copies.find(square, uids, sought)["shards"] == 3  # a row that both find counts once
     assert any(needle in path.read_bytes() for path in square.tokens.rglob("*.arrow"))
     before = read(tables.shards(square, "documents", "train")[0])
 
-    assert copies.erase(square, uids) == {"shards": 2}
+    assert copies.erase(square, uids) == {"shards": 3}
     assert copies.find(square, uids, sought) == {"shards": 0}
     assert not any(needle in path.read_bytes() for path in square.tokens.rglob("*.arrow"))
     assert [path.name for path in square.tokens.glob("v*")] == ["v0002"]
     after = read(tables.shards(square, "documents", "train")[0])
     assert after.to_pylist() == [row for row in before.to_pylist() if row["document_id"] != "x:60"]
     manifest = json.loads((tables.version(square) / "manifest.json").read_text())
-    assert manifest["rows"] == len(texts) + len(TALKS) - 2
+    assert manifest["rows"] == len(texts) + len(TALKS) + len(pairs) - 3
     for entries in manifest["shards"].values():
         for entry in entries:
             assert entry["sha256"] == receipts.sha256_of(tables.version(square) / entry["file"])
+    compared = read(tables.shards(square, "pairs", "train")[0])
+    assert "x:4p1>x:4p2" not in compared["document_id"].to_pylist()
+    assert len(compared) == 11
+    assert compared.schema == shard_schema(manifest["vocabulary_size"], pairs=True)
     assert copies.erase(square, uids) == {"shards": 0}
     assert tables.version(square).name == "v0002"
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import torch
 
 from townsquare.dial import dial_for
+from townsquare.model import adapters
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
 from townsquare.progress import Bar
@@ -26,7 +27,9 @@ from townsquare.train import loop
 from townsquare.train.data import Documents, Order
 from townsquare.train.layout import Layout, spread
 from townsquare.train.loop import Plan, State
+from townsquare.train.objectives import Preference
 from townsquare.train.processes import ALONE, World, together
+from townsquare.train.scoring import log_probabilities
 
 STEPS, ROW, ROWS = 20, 32, 8
 MODEL = ModelConfig(64, 32, 48, 2, 4, 4, 8, qk_norm=True)
@@ -77,8 +80,14 @@ def train(folder: Path, case: str = "", world: World = ALONE) -> State:
     decoder = decoder_of(model)
     if "double" in chosen:
         decoder, plan.number_type = decoder.double(), torch.float64
+    if "adapted" in chosen:
+        adapters.adapt(decoder, 2, torch.Generator().manual_seed(0))
     spread(decoder, plan.layout, plan.device, plan.number_type)
-    order = Order(documents(), ROW, ROWS, 1)
+    read = documents()
+    if "prefer" in chosen:
+        read = dataclasses.replace(read, rejected_at=read.lengths // 2)
+        plan.objective = Preference(log_probabilities(decoder, read, ROW, plan))
+    order = Order(read, ROW, ROWS, 1)
     try:
         return loop.train(decoder, decoder.hidden, order, plan, Bar("test", None, "steps"))
     except loop.Interrupted:

@@ -19,8 +19,14 @@ from townsquare.train import checkpoints
 from townsquare.train.layout import Layout
 
 SCRIPT = "tests/train/small_runs.py"
-TWO = ("tensor@tensor=2", "half@tensor=2:stop=10", "grown@", "shard@")
-TWO_MORE = ("copies@replicate=2", "single-rows@:rows=1", "untied@tensor=2:untied,double", "untied-shard@:untied")
+TWO = ("tensor@tensor=2", "half@tensor=2:stop=10", "grown@", "shard@", "prefer@:prefer", "adapted@:prefer,adapted")
+TWO_MORE = (
+    "copies@replicate=2",
+    "single-rows@:rows=1",
+    "untied@tensor=2:untied,double",
+    "untied-shard@:untied",
+    "prefer@tensor=2:prefer",
+)
 FOUR = (
     "shard@",
     "hybrid@replicate=2",
@@ -69,6 +75,14 @@ def test_two_processes_have_the_losses_of_one(two: Path, name: str) -> None:
     assert losses(two / name) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["prefer", "adapted"])
+def test_preferences_and_adapters_too(two: Path, name: str) -> None:
+    train(two / f"one-{name}", ":prefer,adapted" if name == "adapted" else ":prefer")
+    expected = losses(two / f"one-{name}")
+    assert len(set(expected)) == small_runs.STEPS
+    assert losses(two / name) == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_run_goes_on_in_another_layout_and_number_of_processes(two: Path) -> None:
     train(two / "half")
     for name in ("half", "grown"):
@@ -90,7 +104,7 @@ def test_every_layout_has_the_losses_of_one_process(tmp_path: Path, processes: i
     finished(under_torchrun(processes, SCRIPT, str(tmp_path), *cases))
     for case in cases:
         name, _, rest = case.partition("@")
-        options = [option for option in rest.partition(":")[2].split(",") if option in ("untied", "double")]
+        options = [option for option in rest.partition(":")[2].split(",") if option in ("untied", "double", "prefer")]
         reference = tmp_path / "-".join(["one", *options])
         if not reference.exists():
             train(reference, ":" + ",".join(options))

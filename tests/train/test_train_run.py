@@ -246,7 +246,7 @@ def test_gradients_of_micro_batches_add_up_to_the_batchs(tmp_path, monkeypatch):
         monkeypatch.setattr(loop, "MICRO_TOKENS", 32 * rows)
         decoder.zero_grad()
         for part in loop.micro_batches(batch, plan.dial.model.vocab_size):
-            loop.summed_loss(decoder, decoder.hidden, part, plan).backward()
+            loop.token_losses(decoder, decoder.hidden, part, plan).sum().backward()
         found.append(torch.cat([parameter.grad.flatten() for parameter in decoder.parameters()]))
     assert found[0].norm() > 0
     for gradient in found[1:]:
@@ -256,7 +256,7 @@ def test_gradients_of_micro_batches_add_up_to_the_batchs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), 10.0])
 def test_a_step_that_cannot_be_trusted_is_not_learned_from(tmp_path, monkeypatch, factor):
     decoder, order, plan = small_run(tmp_path)
-    honest = loop.summed_loss
+    honest = loop.token_losses
     calls = iter(range(100))
     before: dict[str, torch.Tensor] = {}
 
@@ -268,7 +268,7 @@ def test_a_step_that_cannot_be_trusted_is_not_learned_from(tmp_path, monkeypatch
             before.update(now)
         return honest(model, *arguments) * (factor if number == 5 else 1.0)
 
-    monkeypatch.setattr(loop, "summed_loss", spoiled)
+    monkeypatch.setattr(loop, "token_losses", spoiled)
     state = loop.train(decoder, decoder.hidden, order, plan, Bar("test", None, "steps"))
     records = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
     assert [record["skipped"] for record in records] == [number == 5 for number in range(8)]
@@ -288,8 +288,8 @@ def test_the_loss_is_that_of_plain_cross_entropy_document_by_document(tmp_path):
             total += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").detach())
             count += ids.shape[1] - 1
     assert int(batch.counts.sum()) == count
-    ours = loop.summed_loss(decoder, decoder.hidden, batch, plan)
-    assert float(ours.detach()) == pytest.approx(total, rel=1e-5)
+    ours = loop.token_losses(decoder, decoder.hidden, batch, plan)
+    assert float(ours.sum().detach()) == pytest.approx(total, rel=1e-5)
     bits, tokens = loop.bits(decoder, [batch], plan)
     assert (bits, tokens) == (pytest.approx(total / np.log(2), rel=1e-5), count)
 
@@ -322,7 +322,7 @@ def test_a_base_of_others_is_continued_from(shards, tmp_path, form):
     if form == "folder":
         huggingface.save_folder(decoder, vocabulary, base)
     else:
-        gguf_files.save(decoder, vocabulary, base, name="base", half=False)
+        gguf_files.save(decoder, vocabulary, base, name="base", number_type="f32")
     config = dataclasses.replace(TINY, name="on", base=base, steps=2)
     receipt = run(shards, config)
     assert receipt.results["parameters"] == sum(weight.numel() for weight in decoder.parameters())

@@ -10,7 +10,7 @@ from typing import Any
 from townsquare import receipts
 from townsquare.export.card import model_card
 from townsquare.export.config import ExportConfig
-from townsquare.model import gguf_files, huggingface
+from townsquare.model import adapters, gguf_files, huggingface
 from townsquare.progress import progress
 from townsquare.receipts import Receipt
 from townsquare.square import Square, write_atomically, write_json
@@ -36,7 +36,7 @@ def run(square: Square, config: ExportConfig) -> Receipt:
             model=name,
             run=config.run,
             parameters=written["parameters"],
-            bytes=sum(path.stat().st_size for path in final.iterdir()),
+            bytes=sum(path.stat().st_size for path in final.rglob("*") if path.is_file()),
             outputs={"model": receipts.sha256_of(final)},
         )
     return work.receipt
@@ -46,18 +46,25 @@ def _write(square: Square, config: ExportConfig, trained: Receipt, folder: Path)
     """Everything of the model into `folder`; returns what export.json says."""
     vocabulary = tables.vocabulary_path(square, config.run)
     with progress(f"Exporting {config.model_name}", PARTS, "files") as bar:
-        decoder = tables.load_run(square, config.run)
+        decoder, adapter = tables.load_adapted(square, config.run), tables.adapter_of(square, config.run)
         bar.advance(note="checkpoint read")
+        if adapter is not None:
+            adapters.save_folder(decoder, folder / "adapter", base=adapter["base"])
+            adapters.merge(decoder)
         huggingface.save_folder(decoder, vocabulary, folder)
         bar.advance(note="model.safetensors")
-        gguf_files.save(decoder, vocabulary, folder / "model.gguf", name=config.model_name, half=config.gguf == "f16")
+        gguf_files.save(decoder, vocabulary, folder / "model.gguf", name=config.model_name, number_type=config.gguf)
         bar.advance(note="model.gguf")
         record = {
             "name": config.model_name,
             "run": config.run,
             "run_fingerprint": trained.fingerprint,
             "parameters": sum(weight.numel() for weight in decoder.parameters()),
-            "files": {path.name: receipts.sha256_of(path) for path in sorted(folder.iterdir())},
+            "files": {
+                path.relative_to(folder).as_posix(): receipts.sha256_of(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            },
         }
         card = model_card(square, config.model_name, trained, decoder.config, record)
         write_atomically(folder / "README.md", card.encode())

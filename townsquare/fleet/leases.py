@@ -164,7 +164,7 @@ def asked_by(run: str, objective: str, lease: str | None) -> AskConfig | None:
 
 def purpose_of(objective: str | None) -> str:
     """What a run of an objective uses GPUs for."""
-    return "tune" if objective == "tune" else "train"
+    return "tune" if objective in ("tune", "prefer") else "train"
 
 
 @contextmanager

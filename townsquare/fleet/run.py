@@ -70,7 +70,9 @@ def _answer(config: EstimateConfig, kind: Gpu, vocabulary_size: int) -> dict[str
 
 def _own_run(square: Square, own: Receipt, config: EstimateConfig, kind: Gpu) -> dict[str, Any]:
     """The square's own run: as it was measured, on one of these GPUs, and on all that it can use."""
-    model = ModelConfig(**json.loads((square.runs / str(own.name) / "model.json").read_text(encoding="utf-8")))
+    model = ModelConfig.from_record(
+        json.loads((square.runs / str(own.name) / "model.json").read_text(encoding="utf-8"))
+    )
     length, per_step = own.results["sequence_length"], own.results["tokens_per_step"]
     job = Job(from_model(model), float(own.results["steps"] * per_step), length, per_step // length)
     one, many = fastest(job, kind, 1), fastest(job, kind, config.gpus)

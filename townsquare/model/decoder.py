@@ -29,12 +29,21 @@ class RMSNorm(nn.Module):
         return (exact * scale * self.weight).to(x.dtype)
 
 
-def rotary_tables(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def plain_frequencies(head_dim: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """Radians a position of each rotated pair (D / 2,), before any scaling, in float32."""
+    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
+    return 1.0 / theta**exponent
+
+
+def rotary_tables(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines (…, T, D) for integer positions (…, T) (Su et al., 2021, arXiv 2104.09864)."""
-    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions[..., None].float() * (1.0 / theta**exponent)
+    frequencies, magnitude = plain_frequencies(config.head_dim, config.rope_theta, positions.device), 1.0
+    if config.rope_scaling is not None:
+        frequencies = config.rope_scaling.frequencies(frequencies, config.rope_theta)
+        magnitude = config.rope_scaling.magnitude
+    angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    return angles.cos() * magnitude, angles.sin() * magnitude
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -177,7 +186,7 @@ class Decoder(nn.Module):
         start = cache[0][0].shape[2] if cache else 0
         if positions is None:
             positions = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
-        rotary = rotary_tables(positions[:, None], self.config.head_dim, self.config.rope_theta)
+        rotary = rotary_tables(positions[:, None], self.config)
         x = self.model.embed_tokens(ids)
         present: Cache = []
         for number, block in enumerate(self.model.layers):

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from townsquare.errors import InputError
+from townsquare.model import rope
 from townsquare.model.chat import CHAT_TEMPLATE, TURN_END
 from townsquare.model.config import ModelConfig
-from townsquare.model.decoder import Decoder
+from townsquare.model.decoder import Decoder, plain_frequencies
 from townsquare.model.huggingface import assign
 from townsquare.square import disk_errors_explained
 
@@ -46,6 +47,9 @@ OUTER_NAMES = {
     "output.weight": "lm_head.weight",
 }
 NORMAL_TOKEN, CONTROL_TOKEN = 1, 3  # llama.cpp's token types
+NumberType = Literal["f32", "f16", "q8_0"]
+FILE_TYPES: dict[NumberType, int] = {"f32": 0, "f16": 1, "q8_0": 7}  # llama.cpp's numbers for them
+ROPE_FACTORS = "rope_freqs.weight"
 
 
 def _open(path: Path) -> GGUFReader:
@@ -84,10 +88,33 @@ def _shape(reader: GGUFReader, path: Path) -> ModelConfig:
         head_dim=_value(reader, f"{family}.attention.key_length", width // heads),
         max_position_embeddings=_value(reader, f"{family}.context_length"),
         rope_theta=_decimal(_value(reader, f"{family}.rope.freq_base", 10_000.0)),
+        rope_scaling=_scaling(reader, family, path),
         rms_norm_eps=_decimal(_value(reader, f"{family}.attention.layer_norm_rms_epsilon", 1e-5)),
         tie_word_embeddings="output.weight" not in names,
         qk_norm=family == "qwen3",
     )
+
+
+def _scaling(reader: GGUFReader, family: str, path: Path) -> rope.Scaling | None:
+    """The file's rotary scaling. Raises InputError for Llama 3.1's, which a file holds as bare divisors."""
+    if any(tensor.name == ROPE_FACTORS for tensor in reader.tensors):
+        raise InputError(
+            "a GGUF file with Llama 3.1's rotary scaling cannot be read: it lacks the settings of it",
+            place=str(path),
+            remedy="Use the model's Hugging Face folder.",
+        )
+    prefix = f"{family}.rope.scaling"
+    names = {
+        "factor": "factor",
+        "original_max_position_embeddings": "original_context_length",
+        "beta_fast": "yarn_beta_fast",
+        "beta_slow": "yarn_beta_slow",
+    }
+    record = {key: _value(reader, f"{prefix}.{name}") for key, name in names.items()}
+    kind = _value(reader, f"{prefix}.type", "none")
+    record = {key: _decimal(v) if isinstance(v, float) else v for key, v in record.items() if v is not None}
+    record["rope_type"] = "default" if kind == "none" else kind
+    return rope.from_record(record, _value(reader, f"{family}.context_length"), str(path))
 
 
 def _decimal(single: float) -> float:
@@ -176,32 +203,70 @@ def pre_tokenizer() -> Any:
     )
 
 
-def save(decoder: Decoder, vocabulary: Path, path: Path, *, name: str, half: bool) -> None:
-    """Write a GGUF file, matrices as F16 (`half`) or F32, atomically.
+def save(decoder: Decoder, vocabulary: Path, path: Path, *, name: str, number_type: NumberType) -> None:
+    """Write a GGUF file, its matrices in `number_type`, atomically.
 
     `vocabulary` is a folder with the tokenizer.json of a byte-level BPE cut as `pre_tokenizer` does.
+    Q8_0 holds 32 numbers of a row in 34 bytes; a matrix whose rows do not divide by 32 becomes F16.
+    Raises InputError for a rotary scaling that llama.cpp does not know.
     """
     from gguf import GGUFWriter
 
+    config = decoder.config
+    factors = _rope_divisors(config, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    writer = GGUFWriter(partial, "qwen3" if decoder.config.qk_norm else "llama")
-    _write_shape(writer, decoder.config, name, half)
-    _write_vocabulary(writer, json.loads((vocabulary / "tokenizer.json").read_text(encoding="utf-8")), decoder.config)
+    writer = GGUFWriter(partial, "qwen3" if config.qk_norm else "llama")
+    _write_shape(writer, config, name, number_type)
+    _write_vocabulary(writer, json.loads((vocabulary / "tokenizer.json").read_text(encoding="utf-8")), config)
+    if factors is not None:
+        writer.add_tensor(ROPE_FACTORS, factors)
     for hf_name, tensor in decoder.state_dict().items():
-        if hf_name == "lm_head.weight" and decoder.config.tie_word_embeddings:
+        if hf_name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         array = tensor.detach().cpu().float().numpy()
-        if _permuted(hf_name, decoder.config):
-            array = _pairs(array, decoder.config.head_dim)
-        number_type = np.float16 if half and array.ndim == 2 else np.float32
-        writer.add_tensor(_gguf_name(hf_name), np.ascontiguousarray(array.astype(number_type)))
+        if _permuted(hf_name, config):
+            array = _pairs(array, config.head_dim)
+        _add_tensor(writer, _gguf_name(hf_name), np.ascontiguousarray(array), number_type)
     with disk_errors_explained(path):
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
         os.replace(partial, path)
+
+
+def _add_tensor(writer: Any, name: str, array: np.ndarray, number_type: NumberType) -> None:
+    from gguf import GGMLQuantizationType, quantize
+
+    if array.ndim < 2 or number_type == "f32":
+        writer.add_tensor(name, array)
+    elif number_type == "q8_0" and array.shape[1] % 32 == 0:
+        kind = GGMLQuantizationType.Q8_0
+        writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
+    else:
+        writer.add_tensor(name, array.astype(np.float16))
+
+
+def _rope_divisors(config: ModelConfig, path: Path) -> np.ndarray | None:
+    """What llama.cpp divides the frequencies of a Llama 3.1 model by; None for other models. Raises InputError."""
+    scaling = config.rope_scaling
+    if isinstance(scaling, rope.Llama3):
+        if config.qk_norm:
+            raise InputError(
+                "llama.cpp does not know Llama 3.1's rotary scaling in a Qwen3 model",
+                place=str(path),
+                remedy="Use the model's Hugging Face folder, or a base scaled by YaRN.",
+            )
+        plain = plain_frequencies(config.head_dim, config.rope_theta)
+        return np.asarray((plain / scaling.frequencies(plain, config.rope_theta)).numpy())
+    if isinstance(scaling, rope.Yarn) and scaling.magnitude != scaling.default_magnitude:
+        raise InputError(
+            f"llama.cpp does not know YaRN with an attention factor of {scaling.magnitude:g}",
+            place=str(path),
+            remedy="Use the model's Hugging Face folder.",
+        )
+    return None
 
 
 def _gguf_name(name: str) -> str:
@@ -213,7 +278,7 @@ def _gguf_name(name: str) -> str:
     return f"blk.{layer}.{ {hf: gguf for gguf, hf in BLOCK_NAMES.items()}[part] }.{suffix}"
 
 
-def _write_shape(writer: Any, config: ModelConfig, name: str, half: bool) -> None:
+def _write_shape(writer: Any, config: ModelConfig, name: str, number_type: NumberType) -> None:
     writer.add_name(name)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -227,7 +292,22 @@ def _write_shape(writer: Any, config: ModelConfig, name: str, half: bool) -> Non
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_file_type(1 if half else 0)
+    writer.add_file_type(FILE_TYPES[number_type])
+    _write_scaling(writer, config.rope_scaling)
+
+
+def _write_scaling(writer: Any, scaling: rope.Scaling | None) -> None:
+    from gguf import RopeScalingType
+
+    if isinstance(scaling, rope.Linear):
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling.factor)
+    elif isinstance(scaling, rope.Yarn):
+        writer.add_rope_scaling_type(RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling.factor)
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_max_position_embeddings)
+        writer.add_rope_scaling_yarn_beta_fast(scaling.beta_fast)
+        writer.add_rope_scaling_yarn_beta_slow(scaling.beta_slow)
 
 
 def _write_vocabulary(writer: Any, record: dict[str, Any], config: ModelConfig) -> None:

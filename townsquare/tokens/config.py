@@ -17,7 +17,7 @@ class TokensConfig:
     base: Path | None = None
     """A Hugging Face folder or GGUF file whose vocabulary is used instead of training one."""
     shard_rows: int = 65_536
-    """Documents or conversations a shard file."""
+    """Documents, conversations or preference pairs a shard file."""
 
     def __post_init__(self) -> None:
         if not 300 <= self.vocabulary_size <= 1 << 20:

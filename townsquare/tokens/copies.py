@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from townsquare import receipts
-from townsquare.records import shard_schema
 from townsquare.square import Square, current_version, next_version, publish, write_json
 from townsquare.tokens import vocabulary
 from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
@@ -50,7 +49,6 @@ def _rewrite(square: Square, live: Path, held: dict[str, np.ndarray]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(live / "vocabulary", partial / "vocabulary")
     manifest = json.loads((live / "manifest.json").read_text(encoding="utf-8"))
-    schema = shard_schema(manifest["vocabulary_size"])
     for shards in manifest["shards"].values():
         for shard in shards:
             path, rows = partial / shard["file"], held[shard["file"]]
@@ -58,7 +56,7 @@ def _rewrite(square: Square, live: Path, held: dict[str, np.ndarray]) -> Path:
                 shutil.copyfile(live / shard["file"], path)
                 continue
             table = _read(live / shard["file"]).filter(pa.array(~rows))
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table.combine_chunks(), max_chunksize=4096)
             tokens = pc.sum(pc.list_value_length(table["ids"])).as_py() or 0
             shard.update(rows=len(table), tokens=tokens, sha256=receipts.sha256_of(path))

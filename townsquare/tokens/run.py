@@ -14,10 +14,10 @@ from townsquare.curate import tables as corpus
 from townsquare.errors import InputError
 from townsquare.progress import progress
 from townsquare.receipts import Input, Receipt
-from townsquare.records import SPLITS
+from townsquare.records import SPLITS, shard_schema
 from townsquare.square import Square, next_version, publish, write_json
 from townsquare.tokens.config import TokensConfig
-from townsquare.tokens.shards import conversation_rows, document_rows, write_shards
+from townsquare.tokens.shards import conversation_rows, document_rows, pair_rows, write_shards
 from townsquare.tokens.vocabulary import Encoder, copy_vocabulary, size_of, train_vocabulary
 
 
@@ -59,20 +59,20 @@ def _build(square: Square, config: TokensConfig, folder: Path) -> dict[str, Any]
     else:
         train_vocabulary(_training_texts(documents, conversations), config.vocabulary_size, vocabulary)
     encoder, size = Encoder(vocabulary), size_of(vocabulary)
+    kinds = (
+        ("documents", documents, document_rows),
+        ("conversations", conversations, conversation_rows),
+        ("pairs", corpus.read_pairs(square), pair_rows),
+    )
+    rows = sum(len(table) for _, table, _ in kinds)
     shards: dict[str, Any] = {}
-    with progress("Writing shards", len(documents) + len(conversations), "rows") as bar:
-        for kind, table, rows_of in (
-            ("documents", documents, document_rows),
-            ("conversations", conversations, conversation_rows),
-        ):
+    with progress("Writing shards", rows, "rows") as bar:
+        for kind, table, rows_of in kinds:
+            schema = shard_schema(size, pairs=kind == "pairs")
             for split in SPLITS:
-                part = table.filter(pc.equal(table["split"], split))
-                shards[f"{kind}-{split}"] = write_shards(
-                    rows_of(part, encoder),
-                    folder,
-                    f"{kind}-{split}",
-                    vocabulary_size=size,
-                    shard_rows=config.shard_rows,
+                part, prefix = table.filter(pc.equal(table["split"], split)), f"{kind}-{split}"
+                shards[prefix] = write_shards(
+                    rows_of(part, encoder), folder, prefix, schema=schema, shard_rows=config.shard_rows
                 )
                 bar.advance(len(part))
     text_bytes = pc.sum(pc.binary_length(documents["text"])).as_py() or 0
@@ -80,7 +80,7 @@ def _build(square: Square, config: TokensConfig, folder: Path) -> dict[str, Any]
     return {
         "vocabulary_size": size,
         "vocabulary_sha256": receipts.sha256_of(vocabulary / "tokenizer.json"),
-        "rows": len(documents) + len(conversations),
+        "rows": rows,
         "bytes_per_token": text_bytes / max(text_tokens, 1),
         "shards": shards,
     }

@@ -35,7 +35,7 @@ def manifest(square: Square) -> dict[str, Any]:
 
 
 def shards(square: Square, kind: str, split: str) -> list[Path]:
-    """Shard files of documents or conversations of one split, in order; none when there are no such rows."""
+    """Shard files of documents, conversations or pairs of one split, in order; none when there are no such rows."""
     return sorted(version(square).glob(f"{kind}-{split}-*.arrow"))
 
 

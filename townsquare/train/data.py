@@ -19,12 +19,16 @@ WHOLE = (0, 1)  # the share of rows that one process has
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
-    """Every document of some shards. Document i is `ids[offsets[i]:offsets[i + 1]]`; `loss` is parallel to ids."""
+    """Every document of some shards. Document i is `ids[offsets[i]:offsets[i + 1]]`; `loss` is parallel to ids.
+
+    A preference pair is a document too: the chosen conversation, and from token `rejected_at` on the other one.
+    """
 
     ids: np.ndarray
     loss: np.ndarray
     offsets: np.ndarray
     uids: pa.ChunkedArray
+    rejected_at: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -32,6 +36,13 @@ class Documents:
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
+
+    def only(self, kept: np.ndarray) -> Documents:
+        """Those for which `kept` is true."""
+        tokens = np.repeat(kept, self.lengths)
+        offsets = np.concatenate(([0], np.cumsum(self.lengths[kept])))
+        cuts = None if self.rejected_at is None else self.rejected_at[kept]
+        return Documents(self.ids[tokens], self.loss[tokens], offsets, self.uids.filter(pa.array(kept)), cuts)
 
 
 def read_documents(shards: Sequence[Path]) -> Documents:
@@ -55,7 +66,8 @@ def read_documents(shards: Sequence[Path]) -> Documents:
     masks = table["loss_mask"].combine_chunks()
     for i in np.flatnonzero(np.asarray(masks.is_valid())):
         loss[offsets[i] : offsets[i + 1]] = np.asarray(masks[int(i)].values)
-    return Documents(ids, loss, offsets, table["uids"])
+    cuts = np.asarray(table["rejected_at"]) if "rejected_at" in table.column_names else None
+    return Documents(ids, loss, offsets, table["uids"], cuts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +109,9 @@ def pack(lengths: np.ndarray, row_length: int, rng: np.random.Generator) -> list
 class Batch:
     """Rows ready for the decoder, each array (rows, row length), int64 but for `counts`.
 
-    `segment` numbers the pieces of a row from 0, and is -1 in padding; `positions` restart in each.
-    `targets` is the next token where it belongs to the same piece; `counts` tells whether it bears loss.
+    `segment` numbers the sequences of a row from 0, and is -1 in padding; `positions` restart in each. A piece is
+    one sequence, a preference pair two. `targets` is the next token where it belongs to the same sequence; `counts`
+    tells whether it bears loss. `documents` (rows, most pieces) says which document each piece is of, -1 for none.
     """
 
     ids: np.ndarray
@@ -106,6 +119,7 @@ class Batch:
     segment: np.ndarray
     targets: np.ndarray
     counts: np.ndarray
+    documents: np.ndarray
 
     def part(self, start: int, stop: int) -> Batch:
         """Some of the rows."""
@@ -124,19 +138,31 @@ def batch_of(documents: Documents, rows: Sequence[Sequence[Piece]], row_length: 
     shape = (len(rows), row_length)
     ids, positions, targets = (np.zeros(shape, dtype=np.int64) for _ in range(3))
     segment, counts = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=bool)
+    placed = np.full((len(rows), max(map(len, rows), default=0)), -1, dtype=np.int64)
     for r, row in enumerate(rows):
         at = 0
-        for number, piece in enumerate(row):
-            first = int(documents.offsets[piece.document])
-            tokens = documents.ids[first + piece.start : first + piece.stop]
+        placed[r, : len(row)] = [piece.document for piece in row]
+        spans = (span for piece in row for span in sequences(documents, piece))
+        for number, (start, stop) in enumerate(spans):
+            tokens = documents.ids[start:stop]
             end = at + len(tokens)
             ids[r, at:end] = tokens
             positions[r, at:end] = np.arange(len(tokens))
             segment[r, at:end] = number
             targets[r, at : end - 1] = tokens[1:]
-            counts[r, at : end - 1] = documents.loss[first + piece.start + 1 : first + piece.stop]
+            counts[r, at : end - 1] = documents.loss[start + 1 : stop]
             at = end
-    return Batch(ids, positions, segment, targets, counts)
+    return Batch(ids, positions, segment, targets, counts, placed)
+
+
+def sequences(documents: Documents, piece: Piece) -> list[tuple[int, int]]:
+    """Where in `documents.ids` the sequences of a piece begin and end: one, or a pair's two."""
+    first = int(documents.offsets[piece.document])
+    start, stop = first + piece.start, first + piece.stop
+    if documents.rejected_at is None:
+        return [(start, stop)]
+    middle = first + int(documents.rejected_at[piece.document])
+    return [(start, middle), (middle, stop)]
 
 
 class Order:

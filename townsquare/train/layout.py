@@ -133,6 +133,12 @@ def at_last_micro_batch(decoder: nn.Module, last: bool) -> None:
         decoder.set_requires_all_reduce(last)
 
 
+def let_go(decoder: nn.Module) -> None:
+    """Give back the weights that a forward pass left gathered because no backward pass followed."""
+    if isinstance(decoder, FSDPModule):
+        decoder.reshard()
+
+
 def gathered(tensor: Tensor) -> Tensor:
     """The whole of a tensor that processes share, on each of them."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,4 +1,4 @@
-"""The loop: the same for pretraining and tuning, which differ in their rows and in which tokens bear loss.
+"""The loop: the same for every objective, which differ in their rows and in what they make of the tokens' losses.
 
 It runs in one process or in many, which share the rows of a step and, by their layout, the model.
 """
@@ -39,8 +39,10 @@ from townsquare.train.checkpoints import (
 )
 from townsquare.train.data import Batch, Order
 from townsquare.train.layout import ONE, Layout, at_last_micro_batch, gathered
+from townsquare.train.objectives import NextToken, Objective
 from townsquare.train.optimizers import Optimizers, learning_rate_at
 from townsquare.train.processes import ALONE, World
+from townsquare.train.tracking import tracking
 
 CLIP_NORM = 1.0
 SPIKE = 3.0  # a loss above this many times its running mean is not learned from
@@ -49,7 +51,6 @@ MOST_ROLLBACKS = 3
 LOGITS_BYTES = 1 << 28  # float32 logits held at once
 MICRO_TOKENS = 1 << 14
 ROWS_OF_LOGITS = 512
-NO_TARGET = -100
 
 
 class Interrupted(Exception):
@@ -85,11 +86,13 @@ class Plan:
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
     meter: Meter | None = None
+    objective: Objective = dataclasses.field(default_factory=NextToken)
     world: World = ALONE
     layout: Layout = ONE
     keep: Keep = KEEP
     measure: Callable[[Decoder], float | None] | None = None
     measure_every: int | None = None
+    track_into: Path | None = None
 
 
 @dataclasses.dataclass
@@ -130,13 +133,15 @@ def train(decoder: Decoder, hidden: Callable[..., Tensor], order: Order, plan: P
         go_on(learner, plan, state)
         bar.advance(state.step)
         saved_at = time.monotonic()
-        with open_log(plan.folder / "steps.jsonl", state.step, world) as log:
+        log_path, track_into = plan.folder / "steps.jsonl", plan.track_into if world.leads else None
+        with open_log(log_path, state.step, world) as log, tracking(track_into, state.step) as note:
             for step in range(state.step, dial.steps):
                 record = one_step(learner, order.batch(step, plan.layout.share(world.rank)), plan, step, state)
                 record |= roll_back(learner, plan, writer, state)
                 if plan.meter is not None:
                     record |= plan.meter.step(step + 1, record["seconds"])
                 log.write(json.dumps(record) + "\n")
+                note(record)
                 bar.advance(1, note=f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s")
                 why = plan.meter.why_stop() if plan.meter is not None else None
                 late = time.monotonic() - saved_at > plan.checkpoint_seconds
@@ -239,11 +244,12 @@ def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: State
     """
     started = time.monotonic()
     dial, optimizers = plan.dial, learner.optimizers
-    targets, tokens = summed(plan, int(batch.counts.sum()), int((batch.segment >= 0).sum()))
-    total = accumulate(learner, batch, plan, max(targets, 1))
+    terms, tokens = summed(plan, plan.objective.count(batch), int((batch.segment >= 0).sum()))
+    total = accumulate(learner, batch, plan, max(terms, 1))
     norm = float(gathered(torch.nn.utils.clip_grad_norm_(learner.decoder.parameters(), CLIP_NORM)))
     mean = state.mean_loss
-    trusted = math.isfinite(total) and math.isfinite(norm) and (mean is None or total < SPIKE * mean)
+    calm = mean is None or total < SPIKE * max(mean, plan.objective.ordinary_loss)
+    trusted = math.isfinite(total) and math.isfinite(norm) and calm
     rate = learning_rate_at(
         step, peak=dial.learning_rate, steps=dial.steps, warmup=dial.warmup_steps, decay=dial.decay_steps
     )
@@ -275,16 +281,17 @@ def one_step(learner: Learner, batch: Batch, plan: Plan, step: int, state: State
     }
 
 
-def accumulate(learner: Learner, batch: Batch, plan: Plan, targets: float) -> float:
-    """The gradients of a step's loss, a mean over `targets`, micro-batch by micro-batch; returns the loss."""
+def accumulate(learner: Learner, batch: Batch, plan: Plan, terms: float) -> float:
+    """The gradients of a step's loss, a mean over `terms`, micro-batch by micro-batch; returns the loss."""
     total = 0.0
     parts = list(micro_batches(batch, plan.dial.model.vocab_size))
     with plan.layout.loss_context():
         for number, part in enumerate(parts, 1):
             at_last_micro_batch(learner.decoder, number == len(parts))
-            loss = summed_loss(learner.decoder, learner.hidden, part, plan) / targets
+            losses = token_losses(learner.decoder, learner.hidden, part, plan)
+            loss = plan.objective.summed_loss(losses, part) / terms
             loss.backward()
-            total += gathered(loss.detach()).item()
+            total += loss.item()
     return summed(plan, total)[0]
 
 
@@ -300,8 +307,8 @@ def micro_batches(batch: Batch, vocabulary_size: int) -> Iterable[Batch]:
     return (batch.part(start, start + rows) for start in range(0, len(batch.ids), rows))
 
 
-def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
-    """Cross-entropy in nats, summed over the targets that count."""
+def token_losses(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, plan: Plan | Numbers) -> Tensor:
+    """(N,): cross-entropy in nats of every target that counts, row by row."""
     device = plan.device
     ids, positions, targets = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.targets))
     counts = torch.from_numpy(batch.counts).to(device).view(-1)
@@ -312,9 +319,8 @@ def summed_loss(decoder: Decoder, hidden: Callable[..., Tensor], batch: Batch, p
         rows = max(-(-len(chosen) // ROWS_OF_LOGITS), 1) * ROWS_OF_LOGITS
         padded = F.pad(chosen, (0, rows - len(chosen)))
         logits = decoder.lm_head(out.flatten(0, 1)[padded])
-    wanted = targets.view(-1)[padded]
-    wanted[len(chosen) :] = NO_TARGET
-    return F.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=NO_TARGET)
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    return gathered(F.cross_entropy(exact, targets.view(-1)[padded], reduction="none"))[: len(chosen)]
 
 
 def attention_mask(segment: np.ndarray, device: torch.device) -> Tensor:
@@ -357,7 +363,7 @@ def bits(decoder: Decoder, batches: Iterable[Batch], plan: Plan | Numbers) -> tu
     with plan.layout.loss_context():
         for batch in batches:
             for part in micro_batches(batch, decoder.config.vocab_size):
-                total += float(gathered(summed_loss(decoder, decoder.hidden, part, plan)))
+                total += float(token_losses(decoder, decoder.hidden, part, plan).sum())
                 tokens += int(part.counts.sum())
     nats, count = summed(plan, total, tokens)
     return nats / math.log(2), int(count)

@@ -1,4 +1,4 @@
-"""Muon for the blocks' matrices, AdamW for the rest, and one learning-rate schedule for both."""
+"""Muon for the blocks' matrices, AdamW for the rest and for adapters, and one learning-rate schedule for both."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ class Optimizers:
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in decoder.named_parameters():
-            inner = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
-            (matrices if inner else others).append(parameter)
-        decayed = [p for p in others if p.ndim == 2]
+            if parameter.requires_grad:
+                outer = parameter.ndim < 2 or any(part in name for part in ("embed_tokens", "lm_head", "lora_"))
+                (others if outer else matrices).append(parameter)
         groups = [
-            {"params": decayed, "weight_decay": weight_decay},
+            {"params": [p for p in others if p.ndim == 2], "weight_decay": weight_decay},
             {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
         ]
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True),
-            Muon(matrices, learning_rate, weight_decay, number_type),
         ]
+        if matrices:
+            self.parts.append(Muon(matrices, learning_rate, weight_decay, number_type))
 
     def set_learning_rate(self, rate: float) -> None:
         for part in self.parts:

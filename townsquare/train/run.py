@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from townsquare import receipts
-from townsquare.dial import Dial, dial, dial_for
-from townsquare.errors import InputError, StaleError, TownsquareError
+from townsquare.dial import Dial, dial, dial_for, for_preferences
+from townsquare.errors import ConfigError, InputError, StaleError, TownsquareError
 from townsquare.fleet.meter import Job, log_path, metered, settle_earlier
-from townsquare.model import gguf_files, huggingface
+from townsquare.model import adapters, gguf_files, huggingface
+from townsquare.model.cost import parameters
 from townsquare.model.decoder import Decoder
 from townsquare.progress import progress
 from townsquare.receipts import Input, Receipt
@@ -32,13 +33,13 @@ from townsquare.tokens import tables
 from townsquare.train import tables as runs
 from townsquare.train.checkpoints import Keep, best_step, latest
 from townsquare.train.config import TrainConfig
-from townsquare.train.data import Order, read_documents
+from townsquare.train.data import Documents, Order, read_documents
 from townsquare.train.layout import Layout, spread
 from townsquare.train.loop import Interrupted, Plan, State, measure_matmul, number_type, train
+from townsquare.train.objectives import SHARDS, Preference
 from townsquare.train.processes import World, device_here, together
-from townsquare.train.scoring import bits_per_byte, held_out_documents
+from townsquare.train.scoring import HeldOutPairs, bits_per_byte, held_out_documents, log_probabilities
 
-KINDS = {"pretrain": "documents", "tune": "conversations"}
 CURVE_POINTS = 200
 SAME_SECONDS = 1.0
 
@@ -61,22 +62,28 @@ def run(square: Square, config: TrainConfig) -> Receipt:
             if work.done:
                 return work.done
             results = _train(square, config, work.fingerprint, world)
+            left_out = results.pop("left_out")
             work.results.update(results)
-            work.count(seen=results["documents"], kept=results["documents"])
+            work.count(seen=results["documents"] + left_out, kept=results["documents"])
+            if left_out:
+                work.count(dropped={"longer_than_a_row": left_out})
     return work.receipt
 
 
 def _train(square: Square, config: TrainConfig, fingerprint: str, world: World) -> dict[str, Any]:
-    documents = read_documents(tables.shards(square, KINDS[config.objective], "train"))
+    documents = read_documents(tables.shards(square, SHARDS[config.objective], "train"))
     if not len(documents):
         raise StaleError(
-            f"the shards hold no {KINDS[config.objective]} to train on",
+            f"the shards hold no {SHARDS[config.objective]} to train on",
             place=str(square.tokens),
             remedy="Ingest more posts, or see why curation dropped them: townsquare status",
         )
     vocabulary_size = tables.manifest(square)["vocabulary_size"]
     with _stop_signals() as should_stop:
         decoder, settings = _start(square, config, vocabulary_size, len(documents.ids))
+        documents, left_out = _that_fit(documents, settings.sequence_length)
+        if config.adapter_rank is not None:
+            adapters.adapt(decoder, config.adapter_rank, torch.Generator().manual_seed(config.seed))
         plan = _plan(square, config, settings, fingerprint, world)
         plan.should_stop = should_stop
         order = Order(
@@ -84,17 +91,47 @@ def _train(square: Square, config: TrainConfig, fingerprint: str, world: World) 
         )
         if world.leads:
             _write_lineage(plan.folder, order, settings.steps)
-            _keep_with_run(square, plan.folder, settings)
+            _keep_with_run(square, plan.folder, settings, config)
         spread(decoder, plan.layout, plan.device, plan.number_type)
+        held_out = _prepare(square, config, decoder, documents, plan)
         hidden = torch.compile(decoder.hidden) if config.compile else decoder.hidden
         state = _metered_training(Job(square, config.name, fingerprint, plan.device.type), decoder, hidden, order, plan)
-    return _results(square, config, decoder, plan, order, state)
+    results = _results(square, config, decoder, plan, order, state)
+    share = held_out.preferred_share(decoder, plan) if held_out is not None else None
+    return results | {"validation_preferred_share": share, "left_out": left_out}
+
+
+def _that_fit(documents: Documents, row_length: int) -> tuple[Documents, int]:
+    """Pairs that fit a row, for a pair is never cut, and how many do not. Other documents may be of any length."""
+    if documents.rejected_at is None:
+        return documents, 0
+    fits = documents.lengths <= row_length
+    if not fits.any():
+        raise InputError(
+            f"no preference pair fits a row of {row_length:,} tokens", remedy="Give a greater --sequence-length."
+        )
+    return documents.only(fits), int((~fits).sum())
+
+
+def _prepare(
+    square: Square, config: TrainConfig, decoder: Decoder, documents: Documents, plan: Plan
+) -> HeldOutPairs | None:
+    """For preferences: what the decoder makes of every pair before it learns, in the plan and for the score."""
+    if config.objective != "prefer":
+        return None
+    length = plan.dial.sequence_length
+    plan.objective = Preference(log_probabilities(decoder, documents, length, plan))
+    held_out = held_out_documents(tables.shards(square, "pairs", "validation"))
+    held_out = held_out.only(held_out.lengths <= length)
+    return HeldOutPairs(held_out, log_probabilities(decoder, held_out, length, plan)) if len(held_out) else None
 
 
 def _plan(square: Square, config: TrainConfig, settings: Dial, fingerprint: str, world: World) -> Plan:
     """What the loop needs to know: this machine's devices, the layout, what an earlier part of the run decided."""
     layout, device = Layout.parse(config.layout, world.size), device_here()
     layout.check(settings.model, settings.sequence_length)
+    if config.adapter_rank is not None and layout.tensor > 1:
+        raise ConfigError(f"adapters cannot be split by tensor={layout.tensor}", remedy="Leave tensor out of --layout.")
     setup = world.told(_setup(square, fingerprint, device, config) if world.leads else None)
     plan = Plan(
         dial=settings,
@@ -108,6 +145,7 @@ def _plan(square: Square, config: TrainConfig, settings: Dial, fingerprint: str,
         layout=layout,
         keep=Keep(config.keep_last, config.keep_every),
         measure_every=config.measure_every,
+        track_into=square.runs / config.name / "tensorboard" if config.tensorboard else None,
     )
     plan.measure = lambda decoder: _validation(square, config, decoder, plan)
     return plan
@@ -151,8 +189,10 @@ def _start(square: Square, config: TrainConfig, vocabulary_size: int, tokens: in
 
 def _overridden(settings: Dial, config: TrainConfig) -> Dial:
     """The dial's settings with those that the config sets itself; what hangs on them follows."""
-    length = config.sequence_length or settings.sequence_length
-    length = min(length, settings.model.max_position_embeddings)
+    sequences, longest = 1, settings.model.max_position_embeddings
+    if config.objective == "prefer":
+        settings, sequences = for_preferences(settings), 2
+    length = min(config.sequence_length or settings.sequence_length, sequences * longest)
     rows = max(settings.tokens_per_step // length, 1)
     steps = config.steps or settings.steps
     return dataclasses.replace(
@@ -196,13 +236,16 @@ def _setup(square: Square, fingerprint: str, device: torch.device, config: Train
     return setup
 
 
-def _keep_with_run(square: Square, folder: Path, settings: Dial) -> None:
-    """Shape and vocabulary beside the checkpoints: a run can be used whatever becomes of the shards."""
+def _keep_with_run(square: Square, folder: Path, settings: Dial, config: TrainConfig) -> None:
+    """Shape, adapters' rank and vocabulary beside the checkpoints: a run can be used whatever becomes of the shards."""
     vocabulary = folder / "vocabulary"
     vocabulary.mkdir(exist_ok=True)
     for file in sorted(tables.vocabulary_path(square).iterdir()):
         write_atomically(vocabulary / file.name, file.read_bytes())
-    write_json(folder / "model.json", dataclasses.asdict(settings.model))
+    write_json(folder / "model.json", settings.model.to_record())
+    if config.adapter_rank is not None:
+        base = config.base.name if config.base is not None else config.start_from
+        write_json(folder / "adapter.json", {"rank": config.adapter_rank, "base": base})
 
 
 def _write_lineage(folder: Path, order: Order, steps: int) -> None:
@@ -238,7 +281,8 @@ def _results(
         "tokens": filled,
         "padding_share": 1 - filled / (settings.steps * settings.tokens_per_step),
         "epochs": settings.steps * order.rows_per_step / order.rows_per_epoch,
-        "parameters": sum(p.numel() for p in decoder.parameters()),
+        "parameters": parameters(settings.model).total,
+        "trained_parameters": sum(p.numel() for p in decoder.parameters() if p.requires_grad),
         "final_loss": float(np.mean([record["loss"] for record in records[-20:]])),
         "validation_bits_per_byte": _validation(square, config, decoder, plan),
         "skipped_steps": state.skipped_steps,
@@ -261,8 +305,12 @@ def _results(
 
 
 def _validation(square: Square, config: TrainConfig, decoder: Decoder, plan: Plan) -> float | None:
-    """Bits per UTF-8 byte of text that bears loss, on held-out shards; null when there are none."""
-    documents = held_out_documents(tables.shards(square, KINDS[config.objective], "validation"))
+    """Bits per UTF-8 byte of text that bears loss, on held-out shards; null when there are none.
+
+    For preferences it is that of conversations: whether it answers as well as before.
+    """
+    kind = "conversations" if config.objective == "prefer" else SHARDS[config.objective]
+    documents = held_out_documents(tables.shards(square, kind, "validation"))
     if not len(documents):
         return None
     return bits_per_byte(decoder, documents, tables.token_bytes(square), plan.dial.sequence_length, plan)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from townsquare.errors import StaleError
+from townsquare.model import adapters
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
 from townsquare.square import Square
@@ -15,12 +17,31 @@ from townsquare.train.checkpoints import latest, load_checkpoint
 
 
 def load_run(square: Square, name: str) -> Decoder:
-    """The decoder at a run's last checkpoint. Raises StaleError when it has none, InputError for a damaged one."""
+    """The decoder at a run's last checkpoint, adapters merged into it.
+
+    Raises StaleError when there is no checkpoint, InputError for a damaged one.
+    """
+    decoder = load_adapted(square, name)
+    adapters.merge(decoder)
+    return decoder
+
+
+def adapter_of(square: Square, name: str) -> dict[str, Any] | None:
+    """{"rank", "base"} of the adapters that a run trained: their rank, what they adapt; None for a run without."""
+    path = square.runs / name / "adapter.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def load_adapted(square: Square, name: str) -> Decoder:
+    """As `load_run`, with the adapters that the run trained, where it did, still beside the weights."""
     checkpoint = latest(square.runs / name / "checkpoints")
     if checkpoint is None:
         raise StaleError(f"the run {name} has no checkpoint", remedy=f"Run first: townsquare train --name {name}")
     record = json.loads((square.runs / name / "model.json").read_text(encoding="utf-8"))
-    decoder = Decoder(ModelConfig(**record))
+    decoder = Decoder(ModelConfig.from_record(record))
+    adapter = adapter_of(square, name)
+    if adapter is not None:
+        adapters.adapt(decoder, adapter["rank"])
     load_checkpoint(checkpoint, decoder)
     return decoder
 
