@@ -22,6 +22,7 @@ from townsquare.ingest import store
 from townsquare.model.config import ModelConfig
 from townsquare.model.decoder import Decoder
 from townsquare.receipts import Receipt
+from townsquare.records import shard_schema
 from townsquare.square import Square, write_json
 from townsquare.tokens import vocabulary
 from townsquare.tokens.shards import document_rows, write_shards
@@ -34,7 +35,7 @@ def put_training(square: Square, texts: list[str], times: dict[str, int], epochs
     version = square.tokens / "v0001"
     table = pa.table({"document_id": UIDS[: len(texts)], "uids": [[uid] for uid in UIDS[: len(texts)]], "text": texts})
     encoder = vocabulary.Encoder(version / "vocabulary")
-    write_shards(document_rows(table, encoder), version, "documents-train", vocabulary_size=300, shard_rows=100)
+    write_shards(document_rows(table, encoder), version, "documents-train", schema=shard_schema(300), shard_rows=100)
     folder = square.runs / "base"
     folder.mkdir(parents=True)
     lineage = pa.table({"uid": list(times), "first_step": pa.array(times.values(), pa.int64())})

@@ -195,7 +195,7 @@ def test_a_gguf_file_is_scored_as_the_same_weights_are(square_with_model: Square
 
     folder = square_with_model.models / "chat"
     file = task_data / "Tiny-1.Q8.gguf"
-    gguf_files.save(huggingface.load(folder), folder, file, name="tiny", half=False)
+    gguf_files.save(huggingface.load(folder), folder, file, name="tiny", number_type="f32")
     tasks = ("arc_easy", "bits_per_byte")
     receipt = run(square_with_model, EvaluateConfig(model=str(file), tasks=tasks, task_data=task_data))
     scores = receipt.results["scores"]["arc_easy"]

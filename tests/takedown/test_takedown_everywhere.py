@@ -70,7 +70,7 @@ def test_the_receipts_say_what_is_left(full: Square, victim: tuple[str, str]) ->
     assert revised["curate"]["outputs"] == {"corpus": receipts.sha256_of(corpus.version(full))}
     held = [
         pa.ipc.open_file(str(path)).read_all()
-        for kind in ("documents", "conversations")
+        for kind in ("documents", "conversations", "pairs")
         for split in ("train", "validation", "test")
         for path in shards.shards(full, kind, split)
     ]

@@ -193,7 +193,7 @@ PLANTS: dict[Callable[[Square, str, str], None], str] = {
     in_a_document: "corpus_documents (1)",
     by_uid_alone_among_what_was_dropped: "corpus_dropped (1)",
     in_a_turn_of_a_conversation: "corpus_conversations (1)",
-    in_the_loser_of_a_pair: "corpus_pairs (1)",
+    in_the_loser_of_a_pair: "corpus_pairs (",  # one, or two where it is the least or the greatest text too
     in_a_version_of_the_corpus_that_is_not_live: "corpus_documents (1)",
     in_a_dictionary_page_that_no_row_uses: "corpus_documents (1)",
     in_a_shard_as_tokens: "shards (1)",

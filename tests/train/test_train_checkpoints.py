@@ -106,8 +106,8 @@ def test_weights_that_went_bad_are_taken_back(tmp_path, monkeypatch):
 
 def test_a_loss_that_never_gets_better_ends_the_run_with_a_remedy(tmp_path, monkeypatch):
     decoder, order, plan = small_run(tmp_path, steps=30)
-    honest = loop.summed_loss
-    monkeypatch.setattr(loop, "summed_loss", lambda *a: honest(*a) * float("nan"))
+    honest = loop.token_losses
+    monkeypatch.setattr(loop, "token_losses", lambda *a: honest(*a) * float("nan"))
     with pytest.raises(TownsquareError, match="3 steps in a row up to step 12, after 3 returns") as caught:
         loop.train(decoder, decoder.hidden, order, plan, Bar("test", None, "steps"))
     assert "--learning-rate" in str(caught.value.remedy)
