@@ -22,7 +22,7 @@ from townsquare.ledger import chain
 from townsquare.serve import copies, index, meaning, retrieval
 from townsquare.serve.config import IndexConfig, ServeConfig
 from townsquare.serve.run import run as build_index
-from townsquare.serve.standing import Standing
+from townsquare.serve.standing import Now, Standing
 from townsquare.serve.words import fingerprint, sentences, words
 from townsquare.square import Square
 from townsquare.takedown.config import TakedownConfig
@@ -309,6 +309,23 @@ def test_what_is_kept_ends_with_a_takedown_a_grant_and_an_index(square: Square) 
     assert ask() == ["table:9", "table:2"]
     revoke_grant(square, "all")
     assert ask() == []
+
+
+def test_who_reads_what_a_takedown_removes_is_asked_anew(square: Square) -> None:
+    indexed(square)
+    standing = Standing(square)
+    asked: list[Now] = []
+
+    def ask(now: Now) -> tuple[set[str], str]:
+        assert now.words.rows == 7 - len(asked)  # the index is open
+        now.allowed(["table:7"])  # and so is the posts table
+        if not asked:
+            take_down(square, TakedownConfig(post=("table:3",)))
+        asked.append(now)
+        return set(now.allowed(["table:2", "table:3"])), str(now.words.newest)[:10]
+
+    assert standing.read(ask) == ({"table:2"}, "2024-02-05")
+    assert len(asked) == 2
 
 
 def test_a_grant_revoked_and_given_within_one_tick_of_the_clock_are_two_states(square: Square) -> None:

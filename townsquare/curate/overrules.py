@@ -7,22 +7,18 @@ corpus, from which the post went too, is not stale for it. The gate is no rule: 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from townsquare import lines
 from townsquare.curate import duplicates
 from townsquare.curate.rules import all_rules
 from townsquare.errors import InputError
 from townsquare.receipts import Input
-from townsquare.square import Square, disk_errors_explained, write_atomically
+from townsquare.square import Square
 
 LONGEST_WHY = 200  # characters
 
@@ -69,16 +65,12 @@ def add(square: Square, overrule: Overrule) -> None:
         raise InputError(f"{overrule.rule!r} is no rule to overrule", remedy="Rules: " + ", ".join(names()))
     if (overrule.post is None) == (overrule.author is None):
         raise InputError("an overrule is about a post or about an author", remedy="Name one of them.")
-    line = dataclasses.asdict(dataclasses.replace(overrule, why=overrule.why[:LONGEST_WHY]))
-    with disk_errors_explained(path(square)), _alone(square), path(square).open("ab") as file:
-        file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-        file.flush()
-        os.fsync(file.fileno())
+    lines.append(path(square), dataclasses.asdict(dataclasses.replace(overrule, why=overrule.why[:LONGEST_WHY])))
 
 
 def read(square: Square) -> list[Overrule]:
     """All of them, oldest first, but for those that a takedown took."""
-    return [Overrule(**row) for row in _rows(square) if "erased" not in row]
+    return [Overrule(**row) for row in lines.read(path(square)) if "erased" not in row]
 
 
 def standing(square: Square) -> Standing:
@@ -90,7 +82,7 @@ def standing(square: Square) -> Standing:
 def as_input(square: Square) -> Input:
     """What holds, as an input of curation. Neither a takedown nor an overrule that was taken back changes it."""
     digests = {_digest(*key) for key in standing(square)}
-    digests |= {row["erased"] for row in _rows(square) if "erased" in row}
+    digests |= {row["erased"] for row in lines.read(path(square)) if "erased" in row}
     return Input("overrules", hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest())
 
 
@@ -108,46 +100,19 @@ def respected(found: pl.DataFrame, posts: pl.DataFrame, keys: Standing) -> pl.Da
 
 def erase(square: Square, uids: frozenset[str]) -> int:
     """Take away what the lines about these posts say; returns how many there were."""
-    if not path(square).is_file():
-        return 0
-    with _alone(square):
-        rows = list(_rows(square))
-        kept = [_erased(row) if row.get("post") in uids else row for row in rows]
-        if kept != rows:
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept if row)
-            write_atomically(path(square), text.encode("utf-8", "backslashreplace"))
-    return sum(one != other for one, other in zip(rows, kept, strict=True))
+    return lines.rewrite(path(square), lambda row: _erased(row) if row.get("post") in uids else row)
 
 
 def find(square: Square, uids: frozenset[str]) -> int:
     """How many lines name one of the posts."""
-    return sum(row.get("post") in uids for row in _rows(square))
+    return sum(row.get("post") in uids for row in lines.read(path(square)))
 
 
-def _erased(row: dict[str, Any]) -> dict[str, Any]:
+def _erased(row: lines.Row) -> lines.Row | None:
     if not row["keep"]:
-        return {}
+        return None
     return {"at": row["at"], "by": row["by"], "erased": _digest(row["rule"], row["post"], row["author"])}
 
 
 def _digest(*key: str | None) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
-
-
-def _rows(square: Square) -> Iterator[dict[str, Any]]:
-    """The lines; one that a kill cut off is none."""
-    if not path(square).is_file():
-        return
-    for line in path(square).read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-@contextmanager
-def _alone(square: Square) -> Iterator[None]:
-    path(square).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (path(square).parent / ".writing").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -121,12 +121,12 @@ class Assistant:
 
     def post(self, uid: str) -> Citation | None:
         """A post's card if it may be shown right now, else None."""
-        found = self._standing.now().allowed([uid]).get(uid)
+        found = self._standing.read(lambda now: now.allowed([uid])).get(uid)
         return found.cited(1) if found else None
 
     def thread(self, uid: str) -> tuple[list[Citation], list[Citation]]:
         """The cards of the posts before and after a post in its thread that may be shown right now."""
-        before, after = self._standing.now().around(uid)
+        before, after = self._standing.read(lambda now: now.around(uid))
         return [post.cited(1) for post in before], [post.cited(1) for post in after]
 
     def judge(self, opinion: Opinion) -> None:
@@ -146,7 +146,7 @@ class Assistant:
 
     def _newest(self) -> str | None:
         fresh = self._fresh.table()
-        dates = [self._standing.now().words.newest, *([index.newest(fresh)] if fresh else [])]
+        dates = [self._standing.read(lambda now: now.words.newest), *([index.newest(fresh)] if fresh else [])]
         newest = max((date for date in dates if date), default=None)
         return newest.date().isoformat() if newest else None
 

@@ -55,14 +55,13 @@ class Fresh:
         if receipt is None or "sources" not in receipt.results:
             self._table = None  # what the index knows was not noted: it is due anew
         else:
-            posts = tables.posts_dataset(self._square)
-            self._take(posts, receipt.results["sources"], IndexConfig(**receipt.config))
+            self._take(receipt.results["sources"], IndexConfig(**receipt.config))
 
-    def _take(self, posts: LanceDataset, known: dict[str, str], config: IndexConfig) -> None:
+    def _take(self, known: dict[str, str], config: IndexConfig) -> None:
         now = {receipt.name: receipt.fingerprint for receipt in receipts.read_all(self._square, "ingest")}
         old = sorted(name for name, fingerprint in known.items() if now.get(name) == fingerprint)
         where = f"source_id NOT IN ({index.quoted(old)})" if old else None
-        found = posts.to_table(columns=list(chosen.NEEDED), filter=where)
+        found = tables.read_posts(self._square, chosen.NEEDED, where)
         if len(found) > MOST_POSTS:
             found = found.take(pc.sort_indices(found, [("created_at", "descending")])[:MOST_POSTS])
         allowed = pc.is_null(gate.refusals(found, tables.read_consent(self._square), "retrieve", gate.today()))

@@ -6,15 +6,11 @@ An answer holds posts' words, so a line names the posts that it cites, and goes 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from townsquare.square import Square, disk_errors_explained, write_atomically
+from townsquare import lines
+from townsquare.square import Square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +32,12 @@ def path(square: Square) -> Path:
 
 def keep(square: Square, opinion: Opinion) -> None:
     """Add one. A later opinion of the same answer stands beside the earlier; readers of the file take the last."""
-    line = json.dumps(dataclasses.asdict(opinion), ensure_ascii=False) + "\n"
-    with disk_errors_explained(path(square)), _alone(square), path(square).open("ab") as file:
-        file.write(line.encode("utf-8", "backslashreplace"))
-        file.flush()
-        os.fsync(file.fileno())
+    lines.append(path(square), dataclasses.asdict(opinion))
 
 
 def read(square: Square) -> list[Opinion]:
-    """All opinions, oldest first; a line that a kill cut off is not one."""
-    return [Opinion(**{**row, "uids": tuple(row["uids"])}) for row in _rows(square)]
+    """All opinions, oldest first."""
+    return [Opinion(**{**row, "uids": tuple(row["uids"])}) for row in lines.read(path(square))]
 
 
 def pairs(square: Square) -> list[tuple[str, Opinion, Opinion]]:
@@ -61,30 +53,4 @@ def pairs(square: Square) -> list[tuple[str, Opinion, Opinion]]:
 
 def erase(square: Square, uids: frozenset[str]) -> int:
     """Remove the lines that cite any of the posts; returns how many."""
-    if not path(square).is_file():
-        return 0
-    with _alone(square):
-        rows = list(_rows(square))
-        kept = [row for row in rows if uids.isdisjoint(row["uids"])]
-        if len(kept) < len(rows):
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-            write_atomically(path(square), text.encode("utf-8", "backslashreplace"))
-    return len(rows) - len(kept)
-
-
-def _rows(square: Square) -> Iterator[dict[str, Any]]:
-    if not path(square).is_file():
-        return
-    for line in path(square).read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-@contextmanager
-def _alone(square: Square) -> Iterator[None]:
-    path(square).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (path(square).parent / ".writing").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return lines.rewrite(path(square), lambda row: row if uids.isdisjoint(row["uids"]) else None)

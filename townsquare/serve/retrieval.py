@@ -103,13 +103,7 @@ def search(
     `fresh` is a table of posts that the index does not have yet. Who asks often gives the same Standing each time.
     """
     standing = where if isinstance(where, Standing) else Standing(where)
-    while True:
-        now = standing.now()
-        try:
-            return _search(now, question, limit, filters, fresh)
-        except (OSError, ValueError):  # a takedown removes the files of older versions at once; ValueError is Arrow's
-            if standing.now() is now:
-                raise
+    return standing.read(lambda now: _search(now, question, limit, filters, fresh))
 
 
 def _search(now: Now, question: str, limit: int, filters: Filters, fresh: LanceDataset | None) -> list[Hit]:

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import polars as pl
@@ -39,6 +39,7 @@ MOST_POSTS = 20_000
 MOST_WORDS = 100_000
 
 Stamp = tuple[object, ...]
+T = TypeVar("T")
 
 
 class Standing:
@@ -54,6 +55,19 @@ class Standing:
         with self._lock:
             self._now = Now.of(self._square, self._now)
             return self._now
+
+    def read(self, ask: Callable[[Now], T]) -> T:
+        """What `ask` makes of how things stand, asked anew where that changed under it.
+
+        A takedown removes the files of older versions at once: who was reading one begins again with what replaced it.
+        """
+        while True:
+            now = self.now()
+            try:
+                return ask(now)
+            except (OSError, ValueError):  # Arrow's error for a file that is not there is a ValueError
+                if self.now() is now:
+                    raise
 
 
 class Now:
