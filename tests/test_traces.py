@@ -38,6 +38,17 @@ def test_as_a_plain_search_finds(rows: list[str | None], texts: list[str], chunk
 
 
 @given(rows_of_text, texts)
+def test_among_joined_posts_one_line_is_found_within_a_line_only(rows: list[str | None], texts: list[str]) -> None:
+    def stands(text: str, row: str) -> bool:
+        parts = [row] if "\n" in text else row.split("\n")
+        return any(plain(text) in plain(part) for part in parts)
+
+    wanted = [text for text in texts if plain(text)]
+    found = rows_holding(rows, texts, joined=True).tolist()
+    assert found == [any(stands(text, row or "") for text in wanted) for row in rows]
+
+
+@given(rows_of_text, texts)
 def test_a_place_is_where_the_words_are_in_the_rows_own_bytes(rows: list[str | None], texts: list[str]) -> None:
     wanted = [plain(text) for text in texts if plain(text)]
     found = places(rows, texts)
@@ -68,6 +79,9 @@ def test_a_trace_tells_the_text_to_nobody_and_survives_its_file() -> None:
     assert len(again) == 1
     assert again.uids.to_pylist() == ["x:1"]
     assert rows_holding(["no", f"RT: “{text}”"], again).tolist() == [False, True]
+    torn = [text.replace(" kept", "\nkept")]
+    older = Traces.from_table(made.to_table().drop_columns("one_line"))  # of which nobody knows: looked for everywhere
+    assert [rows_holding(torn, known, joined=True).item() for known in (made, older)] == [False, True]
     columns = [column.combine_chunks().buffers() for column in made.to_table().columns]
     assert not any(b"secret" in buffer.to_pybytes() for buffers in columns for buffer in buffers if buffer)
 

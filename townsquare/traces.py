@@ -44,12 +44,14 @@ _INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
 
 @dataclasses.dataclass(frozen=True)
 class Traces:
-    """Traces, row by row: whose (a uid, or empty), folded length in bytes, hash of the head and of the whole."""
+    """Traces, row by row: whose (a uid, or empty), folded length in bytes, hash of the head and of the whole, and
+    whether the text has no line end."""
 
     uids: pa.Array
     sizes: np.ndarray
     heads: np.ndarray
     wholes: np.ndarray
+    one_line: np.ndarray
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -62,7 +64,8 @@ class Traces:
     def take(self, rows: np.ndarray) -> Traces:
         """Some of the traces, by a mask or by numbers."""
         chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return Traces(self.uids.take(pa.array(chosen)), self.sizes[chosen], self.heads[chosen], self.wholes[chosen])
+        columns = (self.sizes, self.heads, self.wholes, self.one_line)
+        return Traces(self.uids.take(pa.array(chosen)), *(column[chosen] for column in columns))
 
     @classmethod
     def of(cls, texts: Iterable[str | None], uids: Sequence[str] | None = None) -> Traces:
@@ -71,9 +74,9 @@ class Traces:
         names = pa.array(list(uids) if uids is not None else [""] * len(said), pa.string())
         array = _large(said)
         parts = [cls._of_rows(array.slice(a, b - a), names.slice(a, b - a)) for a, b in _slices(_offsets(array))]
-        columns = zip(*((part.sizes, part.heads, part.wholes) for part in parts), strict=True)
+        columns = zip(*((part.sizes, part.heads, part.wholes, part.one_line) for part in parts), strict=True)
         if not parts:
-            return cls(names, np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+            return cls(names, np.zeros(0, np.int64), *(np.zeros(0, np.uint64) for _ in range(2)), np.zeros(0, bool))
         return cls(pa.concat_arrays([part.uids for part in parts]), *map(np.concatenate, columns))
 
     @classmethod
@@ -85,27 +88,29 @@ class Traces:
         begins, sizes = offsets[:-1][rows], sizes[rows]
         heads = (sums[begins + np.minimum(sizes, HEAD)] - sums[begins]) * inverse[begins]
         wholes = (sums[begins + sizes] - sums[begins]) * inverse[begins]
-        return cls(names.take(pa.array(rows)), sizes, heads, wholes)
+        one_line = ~np.asarray(pc.match_substring(array, "\n"))[rows]
+        return cls(names.take(pa.array(rows)), sizes, heads, wholes, one_line)
 
     @classmethod
     def joined(cls, parts: Sequence[Traces]) -> Traces:
         """All traces of the parts, each once."""
         if not parts:
             return cls.of([])
-        uids = pa.concat_arrays([part.uids for part in parts])
-        columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("sizes", "heads", "wholes"))
-        table = pa.table(dict(zip(("uid", "size", "head", "whole"), (uids, *columns), strict=True)))
+        table = pa.concat_tables([part.to_table() for part in parts])
         return cls.from_table(table.group_by(table.column_names).aggregate([]).sort_by("uid"))
 
     def to_table(self) -> pa.Table:
-        """As columns uid, size, head, whole."""
-        return pa.table({"uid": self.uids, "size": self.sizes, "head": self.heads, "whole": self.wholes})
+        """As columns uid, size, head, whole, one_line."""
+        said = {"size": self.sizes, "head": self.heads, "whole": self.wholes, "one_line": self.one_line}
+        return pa.table({"uid": self.uids, **said})
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Traces:
-        columns = [table[name].combine_chunks() for name in ("size", "head", "whole")]
-        uids = table["uid"].combine_chunks()
-        return cls(uids, *(np.asarray(column) for column in columns))
+        """From `to_table`. Of older ones, without `one_line`, no text is known to have no line end."""
+        sizes, heads, wholes = (np.asarray(table[name].combine_chunks()) for name in ("size", "head", "whole"))
+        known = "one_line" in table.column_names
+        one_line = np.asarray(table["one_line"].combine_chunks()) if known else np.zeros(len(table), bool)
+        return cls(table["uid"].combine_chunks(), sizes, heads, wholes, one_line)
 
 
 Texts = Sequence[str] | Traces
@@ -190,12 +195,27 @@ def _search(array: pa.Array, first_row: int, traces: Traces) -> Places:
     return Places(rows + first_row, numbers, first - own[rows], last + 1 - own[rows])
 
 
-def rows_holding(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> np.ndarray:
-    """For each row (bool) whether any of the texts stands in it, whole."""
-    array = _large(column)
+def rows_holding(
+    column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts, *, joined: bool = False
+) -> np.ndarray:
+    """For each row (bool) whether any of the texts stands in it, whole.
+
+    Rows may be posts `joined` by line ends: then a text without one is found within a line only, for the end of
+    one post and the beginning of the next may say by chance what a third said.
+    """
+    array, traces = _large(column), as_traces(texts)
     found = np.zeros(len(array), bool)
-    found[places(array, texts).rows] = True
+    there = places(array, traces)
+    rows = there.rows
+    if joined and len(rows):
+        across = [_crosses_lines(array, *place) for place in zip(rows, there.begins, there.ends, strict=True)]
+        rows = rows[~(np.array(across) & traces.one_line[there.traces])]
+    found[rows] = True
     return found
+
+
+def _crosses_lines(array: pa.Array, row: int, begin: int, end: int) -> bool:
+    return b"\n" in array[int(row)].as_buffer().to_pybytes()[begin:end]
 
 
 def held(column: Iterable[str | None] | pa.Array | pa.ChunkedArray, texts: Texts) -> np.ndarray:

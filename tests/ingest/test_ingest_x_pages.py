@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,3 +152,13 @@ def test_usual_pages_are_read_by_columns() -> None:
     page = {"data": [{"id": "1", "text": "hi"}], "includes": {"users": []}, "errors": [{"resource_id": "5"}]}
     table, left, said = x_pages.read([(1, json.dumps(page).encode())], ORIGIN, None)
     assert (table["uid"].to_pylist(), left, len(said)) == (["x:1"], [], 1)
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+@pytest.mark.parametrize(("character", "odd"), [("\0", 1), ("\x80", 1), ("\x9f", 1), ("\xa0", 0), ("é", 0), ("\n", 0)])
+def test_a_page_with_a_control_to_take_out_is_read_by_rows(character: str, odd: bool, escaped: bool) -> None:
+    padding = "x" * x_pages._IN_CACHE  # the control may stand on either side of a border
+    for shift in range(8):
+        page = {"data": [{"id": "1", "text": padding[shift:] + character + padding[:9]}]}
+        line = json.dumps(page, ensure_ascii=escaped).encode()
+        assert x_pages.read([(1, line)], ORIGIN, None)[1] == ([0] if odd else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,8 +15,13 @@ from typer.testing import CliRunner, Result
 
 from townsquare import receipts
 from townsquare.cli import app
+from townsquare.consent.grants import Grant, add_grant
 from townsquare.curate import tables as corpus
+from townsquare.curate.config import CurateConfig
+from townsquare.curate.run import run as curate
 from townsquare.ingest import tables
+from townsquare.ingest.config import IngestConfig
+from townsquare.ingest.run import run as ingest
 from townsquare.ledger import Ledger
 from townsquare.serve import index
 from townsquare.square import Square
@@ -24,6 +30,8 @@ from townsquare.takedown.copies import find_everywhere
 from townsquare.takedown.lookup import lookup
 from townsquare.takedown.run import run
 from townsquare.tokens import tables as shards
+from townsquare.tokens.config import TokensConfig
+from townsquare.tokens.run import run as make_shards
 
 TABLES = ("documents", "conversations", "pairs", "dropped")
 
@@ -218,3 +226,23 @@ def test_a_reversible_event_leaves_the_copies_and_its_reversal_allows_building_a
     run(full, TakedownConfig(author=(author,), kind=back))  # type: ignore[arg-type]
     row = tables.read_posts(full, ["text", "state"], f"uid = '{uid}'").to_pylist()[0]
     assert row == {"text": text, "state": "live"}
+
+
+def test_two_live_posts_side_by_side_are_not_a_third_that_was_removed(square: Square, tmp_path: Path) -> None:
+    """One's end and the next one's beginning, joined in a document, may say by chance what another post said."""
+    said = [
+        ("1", "ann", "Nonsense, bans make it sweet, talk instead", None),
+        ("2", "ann", "Please, the teachers begged for it for a whole week", "1"),
+        ("3", "bob", "Nonsense, bans make it sweet, talk instead :P", None),
+    ]
+    path = tmp_path / "posts.jsonl"
+    keys = ("id", "author", "text", "reply_to")
+    path.write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in said), encoding="utf-8")
+    ingest(square, IngestConfig(paths=(path,)))
+    add_grant(square, Grant("all", "Owner", "User", ("train",), sources=("*",)))
+    curate(square, CurateConfig())
+    make_shards(square, TokensConfig(vocabulary_size=300))
+    assert "\n".join(text for _, _, text, _ in said[:2]) in corpus.read_documents(square)["text"].to_pylist()
+    receipt = run(square, TakedownConfig(post=("table:3",)))
+    assert (receipt.results["left"], receipt.results["texts_searched"]) == (0, 1)
+    assert corpus.read_documents(square)["uids"].to_pylist() == [["table:1", "table:2"]]

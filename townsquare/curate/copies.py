@@ -100,7 +100,7 @@ def _hits(path: Path, name: str, uids: frozenset[str], texts: Texts) -> int:
         file = pq.ParquetFile(path, read_dictionary=list(TEXTS[name]))
     except pa.ArrowInvalid:  # cut off while it was written: no reader can get at rows in it, and erase removes it
         return 0
-    hits = int(rows_holding(_statistics(file), traces).sum())
+    hits = int(rows_holding(_statistics(file), traces, joined=True).sum())
     for group in range(file.metadata.num_row_groups):  # one by one: Arrow reads nested dictionaries in one piece only
         hits += _hits_in_group(file.read_row_group(group), name, uids, traces)
     return hits
@@ -110,7 +110,7 @@ def _hits_in_group(table: pa.Table, name: str, uids: frozenset[str], traces: Tra
     rows, loose = holding(table, uids), 0
     for column in TEXTS[name] if len(traces) else ():
         words, owners = _words(table[column.split(".")[0]].combine_chunks())
-        held = rows_holding(words.dictionary, traces)
+        held = rows_holding(words.dictionary, traces, joined=True)
         used = np.asarray(words.indices)
         rows[owners[held[used]]] = True
         loose += int(held.sum()) - len(np.unique(used[held[used]]))

@@ -22,7 +22,6 @@ from townsquare.ingest.rows import Origin
 from townsquare.ingest.text import without_mentions, x_text
 from townsquare.ingest.x_page_schema import COUNT, METRICS, PAGE, STRING
 from townsquare.ingest.x_words import (
-    ID,
     Linked,
     arrow,
     by_row,
@@ -31,9 +30,11 @@ from townsquare.ingest.x_words import (
     dropped,
     field,
     moments,
+    not_ids,
     only_ids,
     unescaped,
     with_controls,
+    with_ellipsis,
     with_link,
     without_first_mention,
 )
@@ -51,15 +52,17 @@ class _WithErrors(msgspec.Struct):
 
 _WITH_ERRORS = msgspec.json.Decoder(_WithErrors)
 LARGEST_COUNT = 10**18
+_IN_CACHE = 1 << 17
 
 
 def read(lines: Lines, origin: Origin, grant: str | None) -> tuple[pa.Table, list[int], Errors]:
     """(posts (records.POSTS) and errors of the usual pages among the lines; the places in `lines` of all others)."""
     tables, usual, said = [], set(), []
-    for some, page in _decoded(lines, [i for i, (_, line) in enumerate(lines) if _may_fit(line)]):
+    for some, page, plain in _decoded(lines, [i for i, (_, line) in enumerate(lines) if _may_fit(line)]):
         errors = {row: _errors(lines[some[row]][1]) for row in np.flatnonzero(page["errors"].is_valid()).tolist()}
         odd = [row for row, found in errors.items() if found is None]
-        table, fits = _Pages(page, [lines[i][0] for i in some], origin, grant).table(odd)
+        pages = _Pages(page, [lines[i][0] for i in some], origin, grant)
+        table, fits = pages.table(odd if plain else [*odd, *pages.with_controls()])
         tables.append(table)
         usual |= {i for i, fit in zip(some, fits, strict=True) if fit}
         said += [(lines[some[row]][0], found) for row, found in errors.items() if found and fits[row]]
@@ -80,8 +83,11 @@ def _may_fit(line: bytes) -> bool:
     return line.startswith(b"{") and line.endswith(b"}")
 
 
-def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]]:
-    """The lines that the schema fits, decoded; where it does not, halves are tried, down to the line at fault."""
+def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table, bool]]:
+    """The lines that the schema fits, decoded, and whether no text in them can have a control that cleaning takes out.
+
+    Where the schema does not fit, halves are tried, down to the line at fault.
+    """
     if not wanted:
         return []
     block = b"\n".join(lines[i][1] for i in wanted)
@@ -93,13 +99,25 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table]
             parse_options=pj.ParseOptions(explicit_schema=PAGE, unexpected_field_behavior="ignore"),
         )
         if page.num_rows == len(wanted):
-            return [(wanted, page)]
+            return [(wanted, page, _no_controls(block))]
     except pa.ArrowInvalid:
         pass
     if len(wanted) == 1:
         return []
     half = len(wanted) // 2
     return _decoded(lines, wanted[:half]) + _decoded(lines, wanted[half:])
+
+
+def _no_controls(block: bytes) -> bool:
+    """Whether a block has neither NUL nor U+0080 to U+009F, as they are or escaped; False where that takes a look."""
+    data = np.frombuffer(block, np.uint8)
+    for start in range(0, len(data) - 3, _IN_CACHE):  # what is made of so many bytes stays in the processor's cache
+        part = data[start : min(start + _IN_CACHE, len(data) - 3)]
+        leads, escapes = (start + np.flatnonzero(part == byte) for byte in (0xC2, ord("\\")))
+        low = (data[escapes + 1] == ord("u")) & (data[escapes + 2] == ord("0")) & (data[escapes + 3] == ord("0"))
+        if low.any() or (data[leads + 1] < 0xA0).any():
+            return False
+    return b"\0" not in block
 
 
 def _require_utf8(block: bytes) -> None:
@@ -140,6 +158,14 @@ class _Pages:
             table = table.filter(pa.array(self._usual[self._page]))
         return table, self._usual.tolist()
 
+    def with_controls(self) -> list[int]:
+        """The pages in which a text has a control that cleaning takes out."""
+        found = np.zeros(len(self._usual), np.bool_)
+        for name in ("data", "includes"):
+            for words, rows in _words(_chunk(self._whole[name]), np.arange(len(found))):
+                found[rows[with_controls(words)]] = True
+        return np.flatnonzero(found).tolist()
+
     def _get(self, *path: str) -> pa.Array:
         found = self._post
         for name in path:
@@ -152,17 +178,13 @@ class _Pages:
         self._usual[self._page[rows]] = False
 
     def _check(self) -> None:
-        number, text = self._get("id"), self._get("text")
-        self._unusual(pc.or_(pc.invert(pc.match_substring_regex(number, ID)), pc.is_null(text)))
+        self._usual[self._page[not_ids(self._get("id"))]] = False
+        self._unusual(pc.is_null(self._get("text")))
         for name in METRICS.values():
             count = pc.fill_null(self._get("public_metrics", name), 0)
             self._unusual(pc.or_(pc.greater_equal(count, LARGEST_COUNT), pc.less_equal(count, -LARGEST_COUNT)))
         history = _Flat(self._get("edit_history_tweet_ids"))
-        bad = pc.invert(pc.fill_null(pc.match_substring_regex(history.values, ID), False)).to_numpy(False)
-        self._usual[self._page[history.parent[bad]]] = False
-        for name in ("data", "includes"):
-            for words, rows in _words(_chunk(self._whole[name]), np.arange(len(self._usual))):
-                self._usual[rows[with_controls(words)]] = False
+        self._usual[self._page[history.parent[not_ids(history.values)]]] = False
         for name in ("withheld", "media_metadata"):  # rare: a set of countries, alt texts beside the media
             self._unusual(pc.is_valid(self._get(name)))
 
@@ -261,7 +283,7 @@ class _Pages:
 
     def _texts(self, references: dict[str, tuple[pa.Array, np.ndarray]]) -> dict[str, pa.Array]:
         noted = pc.is_valid(self._get("note_tweet", "text"))
-        cut = pc.match_substring(self._get("text"), "…").fill_null(False)
+        cut = pa.array(with_ellipsis(self._get("text")))
         raw = pc.coalesce(self._get("note_tweet", "text"), self._get("text"), "")  # empty only where given back
         urls = _chosen(noted, self._get("note_tweet", "entities", "urls"), self._get("entities", "urls"))
         mentions = _chosen(noted, self._get("note_tweet", "entities", "mentions"), self._get("entities", "mentions"))
@@ -346,8 +368,12 @@ class _Flat:
     def __init__(self, column: pa.ListArray) -> None:
         self.values = column.flatten()
         self.parent = pc.list_parent_indices(column).to_numpy(False)
-        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(False).astype(np.int64)
-        self.position = np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._column = column
+
+    @property
+    def position(self) -> np.ndarray:
+        counts = pc.fill_null(pc.list_value_length(self._column), 0).to_numpy(False).astype(np.int64)
+        return np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _words(column: pa.Array, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:

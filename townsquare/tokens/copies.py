@@ -91,7 +91,8 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
             rows = rows_naming(table["uids"], uids)
             for start in range(0, len(table) if decoder else 0, CHUNK_ROWS):
                 part = table["ids"].slice(start, CHUNK_ROWS).combine_chunks()
-                rows[start : start + CHUNK_ROWS] |= rows_holding(decoder.texts(part), traces)  # type: ignore[union-attr]
+                said = decoder.texts(part)  # type: ignore[union-attr]
+                rows[start : start + CHUNK_ROWS] |= rows_holding(said, traces, joined=True)
             hits += int(rows.sum())
     return {"shards": hits}
 
