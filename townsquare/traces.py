@@ -76,7 +76,8 @@ class Traces:
         parts = [cls._of_rows(array.slice(a, b - a), names.slice(a, b - a)) for a, b in _slices(_offsets(array))]
         columns = zip(*((part.sizes, part.heads, part.wholes, part.one_line) for part in parts), strict=True)
         if not parts:
-            return cls(names, np.zeros(0, np.int64), *(np.zeros(0, np.uint64) for _ in range(2)), np.zeros(0, bool))
+            none = np.zeros(0, np.uint64)
+            return cls(names, np.zeros(0, np.int64), none, none, np.zeros(0, bool))
         return cls(pa.concat_arrays([part.uids for part in parts]), *map(np.concatenate, columns))
 
     @classmethod

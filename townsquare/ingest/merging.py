@@ -43,10 +43,13 @@ def merged(square: Square, incoming: pa.Table, known: Known) -> tuple[pa.Table, 
 
 
 def _filtered(table: pa.Table, mask: pa.Array) -> pa.Table:
-    """As Table.filter, which takes four times as long over many chunks."""
+    """As Table.filter, which takes four times as long over many chunks, and a third longer where columns are empty."""
     parts, start = [], 0
     for batch in table.to_batches():
-        parts.append(batch.filter(mask.slice(start, len(batch))))
+        here = mask.slice(start, len(batch))
+        kept = here.true_count
+        columns = [c.slice(0, kept) if c.null_count == len(c) else c.filter(here) for c in batch.columns]
+        parts.append(pa.RecordBatch.from_arrays(columns, schema=table.schema))
         start += len(batch)
     return pa.Table.from_batches(parts, schema=table.schema)
 

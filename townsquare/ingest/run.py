@@ -51,7 +51,10 @@ def run(square: Square, config: IngestConfig) -> Receipt:
         if not path.exists():
             raise InputError("there is no such file or folder", place=str(path), remedy="Mend the path.")
     with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock
-        hashes = list(pool.map(receipts.sha256_of, config.paths))
+        hashing = pool.map(receipts.sha256_of, config.paths)
+        import lance  # noqa: F401 - a third of a second, for which nobody need wait once the files are hashed
+
+        hashes = list(hashing)
     digests = [Input(sound(path.resolve().name), sha256) for path, sha256 in zip(config.paths, hashes, strict=True)]
     together = hashlib.sha256("\n".join(sorted(i.sha256 for i in digests)).encode()).hexdigest()
     name = config.name or f"{NOT_IN_NAMES.sub('-', config.paths[0].resolve().stem)[:60]}-{together[:8]}"
