@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from townsquare.ingest import x_pages
+from townsquare.ingest import x_pages, x_words
 from townsquare.ingest.config import IngestConfig
 from townsquare.ingest.rows import Origin
 from townsquare.ingest.sources import x_api_v2
@@ -157,7 +157,7 @@ def test_usual_pages_are_read_by_columns() -> None:
 @pytest.mark.parametrize("escaped", [True, False])
 @pytest.mark.parametrize(("character", "odd"), [("\0", 1), ("\x80", 1), ("\x9f", 1), ("\xa0", 0), ("é", 0), ("\n", 0)])
 def test_a_page_with_a_control_to_take_out_is_read_by_rows(character: str, odd: bool, escaped: bool) -> None:
-    padding = "x" * x_pages._IN_CACHE  # the control may stand on either side of a border
+    padding = "x" * x_words._IN_CACHE  # the control may stand on either side of a border
     for shift in range(8):
         page = {"data": [{"id": "1", "text": padding[shift:] + character + padding[:9]}]}
         line = json.dumps(page, ensure_ascii=escaped).encode()

@@ -29,6 +29,7 @@ from townsquare.ingest.x_words import (
     cut_short,
     dropped,
     field,
+    free_of_controls,
     moments,
     not_ids,
     only_ids,
@@ -52,7 +53,6 @@ class _WithErrors(msgspec.Struct):
 
 _WITH_ERRORS = msgspec.json.Decoder(_WithErrors)
 LARGEST_COUNT = 10**18
-_IN_CACHE = 1 << 17
 
 
 def read(lines: Lines, origin: Origin, grant: str | None) -> tuple[pa.Table, list[int], Errors]:
@@ -99,25 +99,13 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table,
             parse_options=pj.ParseOptions(explicit_schema=PAGE, unexpected_field_behavior="ignore"),
         )
         if page.num_rows == len(wanted):
-            return [(wanted, page, _no_controls(block))]
+            return [(wanted, page, free_of_controls(block))]
     except pa.ArrowInvalid:
         pass
     if len(wanted) == 1:
         return []
     half = len(wanted) // 2
     return _decoded(lines, wanted[:half]) + _decoded(lines, wanted[half:])
-
-
-def _no_controls(block: bytes) -> bool:
-    """Whether a block has neither NUL nor U+0080 to U+009F, as they are or escaped; False where that takes a look."""
-    data = np.frombuffer(block, np.uint8)
-    for start in range(0, len(data) - 3, _IN_CACHE):  # what is made of so many bytes stays in the processor's cache
-        part = data[start : min(start + _IN_CACHE, len(data) - 3)]
-        leads, escapes = (start + np.flatnonzero(part == byte) for byte in (0xC2, ord("\\")))
-        low = (data[escapes + 1] == ord("u")) & (data[escapes + 2] == ord("0")) & (data[escapes + 3] == ord("0"))
-        if low.any() or (data[leads + 1] < 0xA0).any():
-            return False
-    return b"\0" not in block
 
 
 def _require_utf8(block: bytes) -> None:

@@ -16,6 +16,7 @@ LONGEST_ID = 20
 ID = f"^[0-9]{{1,{LONGEST_ID}}}$"
 # Whatever has a letter or mark that NFC may change or move; of higher planes only those with pictures surely have none.
 _MAY_COMPOSE = r"[^\x00-\x{2ff}\x{2002}-\x{20cf}\x{2200}-\x{2328}\x{2460}-\x{27ff}\x{1f000}-\x{1faff}\x{fe0f}]"
+_IN_CACHE = 1 << 17  # bytes
 _FIRST_MARK = 0xCC  # with which U+0300 begins in UTF-8: the first that may combine
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _ONE_MENTION = r"(?s)^@(?P<name>[A-Za-z0-9_]+) (?P<rest>[^@].*)$"
@@ -167,6 +168,18 @@ def _all_ids(column: pa.Array) -> bool:
         sizes = sizes[column.is_valid().to_numpy(False)]
     known = not len(sizes) or (sizes.min() > 0 and sizes.max() <= LONGEST_ID)
     return bool(known and (digits - np.uint8(ord("0")) < 10).all())
+
+
+def free_of_controls(block: bytes) -> bool:
+    """Whether a block has neither NUL nor U+0080 to U+009F, as they are or escaped; False where that takes a look."""
+    data = np.frombuffer(block, np.uint8)
+    for start in range(0, len(data) - 3, _IN_CACHE):  # what is made of so many bytes stays in the processor's cache
+        part = data[start : min(start + _IN_CACHE, len(data) - 3)]
+        leads, escapes = (start + np.flatnonzero(part == byte) for byte in (0xC2, ord("\\")))
+        low = (data[escapes + 1] == ord("u")) & (data[escapes + 2] == ord("0")) & (data[escapes + 3] == ord("0"))
+        if low.any() or (data[leads + 1] < 0xA0).any():
+            return False
+    return b"\0" not in block
 
 
 def with_controls(column: pa.Array) -> np.ndarray:
