@@ -8,7 +8,7 @@ trap has two implementations: only the usual is done twice, and a test holds bot
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,8 @@ from townsquare.ingest.x_words import (
     moments,
     not_ids,
     only_ids,
+    require_utf8,
+    texts_in,
     unescaped,
     with_controls,
     with_ellipsis,
@@ -92,7 +94,7 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table,
         return []
     block = b"\n".join(lines[i][1] for i in wanted)
     try:
-        _require_utf8(block)  # Arrow's JSON reader takes anything
+        require_utf8(block)  # Arrow's JSON reader takes anything
         page = pj.read_json(
             pa.BufferReader(block),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 2),
@@ -106,12 +108,6 @@ def _decoded(lines: Lines, wanted: list[int]) -> list[tuple[list[int], pa.Table,
         return []
     half = len(wanted) // 2
     return _decoded(lines, wanted[:half]) + _decoded(lines, wanted[half:])
-
-
-def _require_utf8(block: bytes) -> None:
-    """Raises ArrowInvalid where it is not."""
-    offsets = np.array([0, len(block)], np.int64)
-    pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)]).validate(full=True)
 
 
 class _Pages:
@@ -150,7 +146,7 @@ class _Pages:
         """The pages in which a text has a control that cleaning takes out."""
         found = np.zeros(len(self._usual), np.bool_)
         for name in ("data", "includes"):
-            for words, rows in _words(_chunk(self._whole[name]), np.arange(len(found))):
+            for words, rows in texts_in(_chunk(self._whole[name]), np.arange(len(found))):
                 found[rows[with_controls(words)]] = True
         return np.flatnonzero(found).tolist()
 
@@ -362,17 +358,6 @@ class _Flat:
     def position(self) -> np.ndarray:
         counts = pc.fill_null(pc.list_value_length(self._column), 0).to_numpy(False).astype(np.int64)
         return np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _words(column: pa.Array, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    """All arrays of text within a column; `rows` says of each item which row it belongs to."""
-    if pa.types.is_struct(column.type):
-        for part in column.type:
-            yield from _words(field(column, part.name), rows)
-    elif pa.types.is_list(column.type):
-        yield from _words(column.flatten(), rows[pc.list_parent_indices(column).to_numpy(False)])
-    elif pa.types.is_string(column.type):
-        yield column, rows
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:

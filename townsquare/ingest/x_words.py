@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +170,12 @@ def _all_ids(column: pa.Array) -> bool:
     return bool(known and (digits - np.uint8(ord("0")) < 10).all())
 
 
+def require_utf8(block: bytes) -> None:
+    """Raises ArrowInvalid where it is not."""
+    offsets = np.array([0, len(block)], np.int64)
+    pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)]).validate(full=True)
+
+
 def free_of_controls(block: bytes) -> bool:
     """Whether a block has neither NUL nor U+0080 to U+009F, as they are or escaped; False where that takes a look."""
     data = np.frombuffer(block, np.uint8)
@@ -180,6 +186,17 @@ def free_of_controls(block: bytes) -> bool:
         if low.any() or (data[leads + 1] < 0xA0).any():
             return False
     return b"\0" not in block
+
+
+def texts_in(column: pa.Array, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """All arrays of text within a column; `rows` says of each item which row it belongs to."""
+    if pa.types.is_struct(column.type):
+        for part in column.type:
+            yield from texts_in(field(column, part.name), rows)
+    elif pa.types.is_list(column.type):
+        yield from texts_in(column.flatten(), rows[pc.list_parent_indices(column).to_numpy(False)])
+    elif pa.types.is_string(column.type):
+        yield column, rows
 
 
 def with_controls(column: pa.Array) -> np.ndarray:
