@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from town_square import comment
 
 from townsquare.curate import tables as corpus
 from townsquare.ingest import tables
@@ -42,6 +43,10 @@ def _activity(actor: str, given: Any) -> str:
     return json.dumps({"@context": CONTEXT, "type": "Delete", "actor": actor, "published": AT, "object": given})
 
 
+def _number(row: dict[str, Any]) -> int:
+    return int(row["uid"].removeprefix("reddit:t1_c"))
+
+
 POSTS = {
     "x_batch": lambda row: _batch(row["uid"][2:], "deleted"),
     "x_stream_v2": lambda row: _said("delete", {"tweet": {"id": row["uid"][2:], "author_id": row["author_id"]}}),
@@ -65,6 +70,8 @@ POSTS = {
         },
     ),
     "masto_post": lambda row: _activity(row["author_id"], {"id": row["uid"][6:], "type": "Tombstone"}),
+    "reddit_flagged": lambda row: comment(_number(row), row["text"], _meta={"was_deleted_later": True}),
+    "reddit_removed": lambda row: comment(_number(row), "[removed]"),
 }
 """One post each: what its network writes of it."""
 
@@ -127,7 +134,7 @@ def _chosen(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_no_copy_holds_what_a_network_took_back(full: Square, told: dict[str, list[str]]) -> None:
     states = {row["uid"]: row["state"] for row in tables.read_posts(full, ["uid", "state"]).to_pylist()}
     for shape, uids in told.items():
-        for_good = shape in POSTS.keys() - {"x_dropped"} or shape == "masto_account"
+        for_good = shape in POSTS.keys() - {"x_dropped", "reddit_removed"} or shape == "masto_account"
         assert {states[uid] for uid in uids} == {"deleted" if for_good else "suppressed"}, shape
     assert len(told["x_suspended"]) > 1, "an author with one post proves little"
     gone = frozenset(uid for uids in told.values() for uid in uids)

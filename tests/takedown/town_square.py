@@ -38,7 +38,7 @@ def build(root: Path) -> Square:
     square = Square.create(root)
     make_town(square, TownConfig(posts=POSTS))
     add_grant(square, town.grant(square))
-    for path in town.source_paths(square):
+    for path in (*town.source_paths(square), _comments(root.parent / "RC_2024-01.jsonl")):
         ingest(square, IngestConfig(paths=(path,)))
     curate(square, CurateConfig())
     make_shards(square, TokensConfig(vocabulary_size=512))
@@ -46,6 +46,24 @@ def build(root: Path) -> Square:
     documents = corpus.read_documents(square)["uids"].to_pylist()
     a_run_that_saw(square, "first", dict.fromkeys(sorted({uid for uids in documents for uid in uids}), 0))
     return square
+
+
+def comment(number: int, text: str, **fields: Any) -> str:
+    """A line of Reddit's dumps, which the town does not write."""
+    said = {"id": f"c{number}", "author": f"Gardener{number}", "author_fullname": f"t2_g{number}", "body": text}
+    return json.dumps(
+        {**said, "created_utc": 1704103200 + number, "link_id": "t3_root", "parent_id": "t3_root", **fields}
+    )
+
+
+def _comments(path: Path) -> Path:
+    said = (
+        "The allotment gate opens at seven in summer, and the water is turned on a week before",
+        "My neighbour grows leeks behind the old glasshouse and swears by wood ash in the autumn",
+        "We moved our compost heap twice this year because the robins had built a nest in it",
+    )
+    path.write_text("".join(comment(n, text) + "\n" for n, text in enumerate(said)), encoding="utf-8")
+    return path
 
 
 def a_run_that_saw(square: Square, name: str, first_steps: Mapping[str, int]) -> None:
