@@ -23,7 +23,6 @@ from townsquare.ingest.text import without_mentions, x_text
 from townsquare.ingest.x_page_schema import COUNT, METRICS, PAGE, STRING
 from townsquare.ingest.x_words import (
     Linked,
-    arrow,
     by_row,
     composed,
     cut_short,
@@ -234,20 +233,26 @@ class _Pages:
         return result
 
     def _authors(self) -> tuple[pa.Array, pa.Array]:
-        """(handle, visibility) of each post, by the users of its own page; the last of several counts."""
-        values = self._users.values
-        users = pl.DataFrame(
-            {
-                "page": self._users.parent,
-                "author": pl.from_arrow(field(values, "id")),
-                "handle": pl.from_arrow(_said(field(values, "username"))),
-                "protected": pl.from_arrow(field(values, "protected")),
-            }
-        ).unique(["page", "author"], keep="last", maintain_order=True)
-        rows = pl.DataFrame({"page": self._page, "author": pl.from_arrow(only_ids(self._get("author_id")))})
-        both = rows.join(users, on=["page", "author"], how="left", maintain_order="left")
-        protected = pc.fill_null(arrow(both["protected"]), False)
-        return arrow(both["handle"]), pc.if_else(protected, "protected", "public")
+        """(handle, visibility) of each post, by the users of its own page."""
+        at = self._among(self._users, "id", self._page, only_ids(self._get("author_id")))
+        protected = pc.fill_null(field(self._users.values, "protected").take(at), False)
+        handle = _said(field(self._users.values, "username")).take(at)
+        return handle, pc.if_else(protected, "protected", "public")
+
+    def _among(self, given: _Flat, name: str, pages: np.ndarray, wanted: pa.Array) -> pa.Array:
+        """Where each wanted id stands among what is given of its page; the last of several, null where none does."""
+        ids = field(given.values, name)
+        keys, sought = _keys(given.parent, ids), _keys(pages, wanted)
+        order = np.argsort(keys, kind="stable")
+        place = np.searchsorted(keys[order], sought, "right") - 1
+        at = order[place] if len(order) else place
+        there = wanted.is_valid().to_numpy(False) & (place >= 0)
+        there[there] = keys[at[there]] == sought[there]
+        found = pa.array(at, mask=~there)
+        same = pc.fill_null(pc.equal(ids.take(found), wanted), False).to_numpy(False)
+        same[there] &= given.parent[at[there]] == pages[there]
+        self._usual[pages[there & ~same]] = False  # two keys that are alike by chance
+        return found
 
     def _edits(self) -> dict[str, pa.Array]:
         history = self._get("edit_history_tweet_ids")
@@ -332,17 +337,13 @@ class _Pages:
         if not len(keys.parent) or not len(self._media.parent):
             return pa.nulls(self._count, pa.list_(MEDIA))
         values = self._media.values
-        known = pl.DataFrame({"page": self._media.parent, "key": pl.from_arrow(field(values, "media_key"))})
-        known = known.with_row_index("medium").unique(["page", "key"], keep="last", maintain_order=True)
-        wanted = pl.DataFrame(
-            {"row": keys.parent, "page": self._page[keys.parent], "key": pl.from_arrow(keys.values)}
-        ).join(known, on=["page", "key"], how="inner", maintain_order="left")
-        at = wanted["medium"].to_arrow()
+        found = self._among(self._media, "media_key", self._page[keys.parent], keys.values)
+        at, rows = found.drop_null(), keys.parent[found.is_valid().to_numpy(False)]
         sizes = [_pixels(field(values, name).take(at)) for name in ("width", "height")]
         address = pc.coalesce(_said(field(values, "url")), _said(field(values, "preview_image_url")))
         said = [_said(field(values, "type")), address, _said(field(values, "alt_text"))]
         items = pa.StructArray.from_arrays([*(column.take(at) for column in said), *sizes], fields=list(MEDIA))
-        counts = np.bincount(wanted["row"].to_numpy(), minlength=self._count)
+        counts = np.bincount(rows, minlength=self._count)
         return _lists(counts, items, counts > 0)
 
 
@@ -358,6 +359,12 @@ class _Flat:
     def position(self) -> np.ndarray:
         counts = pc.fill_null(pc.list_value_length(self._column), 0).to_numpy(False).astype(np.int64)
         return np.arange(len(self.parent)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _keys(pages: np.ndarray, ids: pa.Array) -> np.ndarray:
+    """A number for each pair of page and id, nearly always another for another pair."""
+    hashes: np.ndarray = pl.Series(pl.from_arrow(ids)).hash().to_numpy()
+    return hashes ^ (pages.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:
