@@ -236,8 +236,7 @@ class _Pages:
         """(handle, visibility) of each post, by the users of its own page."""
         at = self._among(self._users, "id", self._page, only_ids(self._get("author_id")))
         protected = pc.fill_null(field(self._users.values, "protected").take(at), False)
-        handle = _said(field(self._users.values, "username")).take(at)
-        return handle, pc.if_else(protected, "protected", "public")
+        return _said(field(self._users.values, "username")).take(at), pc.if_else(protected, "protected", "public")
 
     def _among(self, given: _Flat, name: str, pages: np.ndarray, wanted: pa.Array) -> pa.Array:
         """Where each wanted id stands among what is given of its page; the last of several, null where none does."""
