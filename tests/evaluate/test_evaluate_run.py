@@ -197,6 +197,13 @@ def test_takedown_rewrites_the_answers(evaluated: Square) -> None:
     assert copies.erase(evaluated, uids) == {"evaluations": 0}
 
 
+def test_takedown_takes_answers_that_repeat_a_post_uncited(evaluated: Square) -> None:
+    run(evaluated, EvaluateConfig())
+    assert copies.find(evaluated, frozenset(), [TEXTS[0]]) == {"evaluations": 1}
+    assert copies.erase(evaluated, frozenset(), [TEXTS[0]]) == {"evaluations": 1}
+    assert copies.find(evaluated, frozenset(), [TEXTS[0]]) == {"evaluations": 0}
+
+
 def test_takedown_before_any_evaluation(square: Square) -> None:
     assert copies.erase(square, frozenset(["x:1"])) == {"evaluations": 0}
     assert copies.find(square, frozenset(["x:1"]), ["some text"]) == {"evaluations": 0}

@@ -63,6 +63,18 @@ def test_a_takedown_takes_the_opinions_of_answers_that_cite_the_post(square: Squ
     assert receipt.results["left"] == 0
 
 
+def test_a_takedown_takes_the_opinions_that_repeat_the_post_without_citing_it(square: Square) -> None:
+    indexed(square)
+    opens = POSTS[2][2]
+    repeats = Opinion("When does it open?", f"Somebody said: {opens.upper()}", (), "bad", "chat")
+    asks = Opinion(f"Is it true that {opens}", "I do not know.", (), "bad", "chat")
+    for opinion in (repeats, asks, BAD):
+        opinions.keep(square, opinion)
+    receipt = take_down(square, TakedownConfig(post=("table:3",)))
+    assert receipt.results["copies"]["opinions"] == {"erased": 2, "left": 0}
+    assert opinions.read(square) == [BAD]
+
+
 def test_a_thread_is_what_may_be_shown_of_it(square: Square) -> None:
     def said(number: int, author: str, text: str, to: str | None) -> Row:
         return (str(number), author, text, to, f"2024-01-{number:02d}T00:00:00Z")

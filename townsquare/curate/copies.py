@@ -26,7 +26,7 @@ TEXTS = {
 """Where each table has words, as Parquet names its columns."""
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
     """Drop every row that holds one of `uids`; returns how many by table. All other versions are removed too."""
     live = current_version(square.corpus)
     counts = dict.fromkeys(tables.SCHEMAS, 0)

@@ -10,21 +10,21 @@ import pyarrow.parquet as pq
 
 from townsquare.evaluate.replies import encoded
 from townsquare.square import Square, write_atomically
-from townsquare.traces import Texts, as_traces, rows_holding, rows_naming
+from townsquare.traces import Texts, Traces, as_traces, rows_holding, rows_naming
 
 KEPT = "answers.parquet"
 NAMELESS = "cases.parquet"  # ids of questions and hashes; no post can stand in it
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
     """Drop every answer that cites or repeats one of the posts; returns how many. Half-written files go too."""
-    removed = 0
+    removed, traces = 0, as_traces(texts)
     for path in _files(square):
         if path.name != KEPT:
             path.unlink()
             continue
         table = pq.read_table(path)
-        holding = _holding(table, uids)
+        holding = _holding(table, uids) | _said(table, traces)
         if holding.any():
             write_atomically(path, encoded(table.filter(pa.array(~holding))))
             removed += int(holding.sum())
@@ -41,13 +41,16 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
             data = path.read_bytes().decode("utf-8", "replace")
             hits += any(uid in data for uid in uids) or bool(rows_holding([data], traces).any())
             continue
-        said = rows_holding(table["question"], traces) | rows_holding(table["answer"], traces)
-        hits += int((_holding(table, uids) | said).sum())
+        hits += int((_holding(table, uids) | _said(table, traces)).sum())
     return {"evaluations": hits}
 
 
 def _files(square: Square) -> list[Path]:
     return sorted(path for path in square.evaluations.rglob("*") if path.is_file() and path.name != NAMELESS)
+
+
+def _said(table: pa.Table, traces: Traces) -> np.ndarray:
+    return rows_holding(table["question"], traces) | rows_holding(table["answer"], traces)
 
 
 def _holding(table: pa.Table, uids: frozenset[str]) -> np.ndarray:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1 << 16
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
     """Remove the posts' content for good. Suppressed posts keep theirs, unread, until they are freed or deleted."""
     if not store.path(square, "posts").is_dir():
         return {"posts": 0, "quarantine": 0}

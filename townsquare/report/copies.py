@@ -11,7 +11,7 @@ from townsquare.square import Square
 from townsquare.traces import Texts, held
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
     """Remove a page if it names a post; `townsquare report` makes it anew. Half-written pages go too."""
     for stray in _files(square):
         if stray not in _pages(square):

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 CHUNK = 5_000
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
-    """Remove the posts' rows, and opinions of answers that cite them, for good; returns how many.
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
+    """Remove the posts' rows, and opinions of answers that cite or repeat them, for good; returns how many.
 
     What a killed build left behind goes too.
     """
     shutil.rmtree(square.index / ".partial", ignore_errors=True)
-    counts = {"index": 0, "opinions": opinions.erase(square, uids)}
+    counts = {"index": 0, "opinions": opinions.erase(square, uids, texts)}
     if not index.path(square).is_dir():
         return counts
     table = index.dataset(square)
@@ -85,15 +85,7 @@ def find(square: Square, uids: frozenset[str], texts: Texts) -> dict[str, int]:
         if path.is_dir():
             counts["index"] += _rows(path, uids, texts)
             counts["index_dictionary"] += _loose_words(path)
-    return counts | {"opinions": _judged(square, uids, texts)}
-
-
-def _judged(square: Square, uids: frozenset[str], texts: Texts) -> int:
-    """Opinions of answers that cite one of the posts, or say what one said."""
-    held = opinions.read(square)
-    says = pa.array([opinion.answer for opinion in held], pa.string())
-    cites = np.array([not uids.isdisjoint(opinion.uids) for opinion in held], bool)
-    return int((cites | rows_holding(says, as_traces(texts))).sum()) if held else 0
+    return counts | {"opinions": opinions.find(square, uids, texts)}
 
 
 def _rows(path: Path, uids: frozenset[str], texts: Texts) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from townsquare import lines
 from townsquare.square import Square
+from townsquare.traces import Texts, Traces, as_traces, rows_holding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,17 @@ def pairs(square: Square) -> list[tuple[str, Opinion, Opinion]]:
     return found
 
 
-def erase(square: Square, uids: frozenset[str]) -> int:
-    """Remove the lines that cite any of the posts; returns how many."""
-    return lines.rewrite(path(square), lambda row: row if uids.isdisjoint(row["uids"]) else None)
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> int:
+    """Remove the opinions that cite one of the posts, or repeat what one said; returns how many."""
+    traces = as_traces(texts)
+    return lines.rewrite(path(square), lambda row: None if _holds(row, uids, traces) else row)
+
+
+def find(square: Square, uids: frozenset[str], texts: Texts) -> int:
+    """How many there are that `erase` would remove."""
+    traces = as_traces(texts)
+    return sum(_holds(row, uids, traces) for row in lines.read(path(square)))
+
+
+def _holds(row: lines.Row, uids: frozenset[str], traces: Traces) -> bool:
+    return not uids.isdisjoint(row["uids"]) or bool(rows_holding([row["question"], row["answer"]], traces).any())

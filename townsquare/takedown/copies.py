@@ -14,7 +14,7 @@ from townsquare.takedown import files
 from townsquare.traces import Texts
 
 HOLDERS = ("ingest", "curate", "tokens", "evaluate", "serve", "report")
-"""Parts with a `copies` module that offers erase(square, uids) and find(square, uids, texts)."""
+"""Parts with a `copies` module that offers erase(square, uids, texts) and find(square, uids, texts)."""
 
 SIDE_BY_SIDE = 2  # more would be faster on more cores, and hold more copies in memory
 
@@ -22,12 +22,13 @@ Counts = dict[str, int]
 NONE: frozenset[str] = frozenset()
 
 
-def erase_everywhere(square: Square, uids: frozenset[str], cut: frozenset[str] = NONE) -> Counts:
+def erase_everywhere(square: Square, uids: frozenset[str], texts: Texts, cut: frozenset[str] = NONE) -> Counts:
     """Remove posts from every copy, raw table first; returns rows or places removed by copy.
 
+    `texts` is what the posts said: an answer may repeat one without naming it.
     Of the posts in `cut`, whose own words stay in the raw table, the copies elsewhere go.
     """
-    return _each("Erasing", lambda module, mine: module.erase(square, mine), uids, cut)
+    return _each("Erasing", lambda module, mine: module.erase(square, mine, texts), uids, cut)
 
 
 def find_everywhere(square: Square, uids: frozenset[str], texts: Texts, cut: frozenset[str] = NONE) -> Counts:

@@ -46,7 +46,7 @@ def run(square: Square, config: TakedownConfig) -> Receipt:
         traces = tables.traces_of_removed(square)
         clock.lap("states_and_traces")
         tables.blank_quarantined(square, traces)
-        erased = erase_everywhere(square, uids, cut)
+        erased = erase_everywhere(square, uids, traces, cut)
         clock.lap("erasing")
         left = find_everywhere(square, uids, traces, cut)
         clock.lap("searching")

@@ -22,7 +22,7 @@ PARTIAL = ".partial"
 CHUNK_ROWS = 1 << 15
 
 
-def erase(square: Square, uids: frozenset[str]) -> dict[str, int]:
+def erase(square: Square, uids: frozenset[str], texts: Texts = ()) -> dict[str, int]:
     """Drop every row that holds one of `uids`; returns how many. Other versions are removed too."""
     live, removed = current_version(square.tokens), 0
     if live is not None:
