@@ -81,17 +81,19 @@ def chat(
 
 @with_options(ServeConfig)
 def serve(square: SquareOption = HERE, *, settings: Any) -> None:
-    """Serve the chat page at / and an OpenAI-compatible API at /v1.
+    """Serve the chat page at /, the owner's page at /owner and an OpenAI-compatible API at /v1.
 
     Examples: townsquare serve --port 8000
 
     townsquare serve --engine http://gpu-host:8000/v1 --model my-model
     """
+    from townsquare.report.owner import overview
     from townsquare.serve.server import serve as run
     from townsquare.takedown.lookup import lookup
 
     place = Square.open(square)
-    run(place, place.config("serve", ServeConfig, **settings), lambda name: lookup(place, name))
+    settled = place.config("serve", ServeConfig, **settings)
+    run(place, settled, lambda name: lookup(place, name), lambda: overview(place))
 
 
 def _filters(

@@ -15,13 +15,15 @@ from townsquare.consent.grants import Grant
 from townsquare.errors import InputError
 from townsquare.model.chat import NOTHING_FOUND, Turn
 from townsquare.serve.answers import Answer, Citation, Sentence
-from townsquare.serve.api import Facts, make_app
+from townsquare.serve.api import Facts, Office, Overview, make_app
 from townsquare.serve.desk import Answering, Desk
 from townsquare.serve.engines import Sampling
 from townsquare.serve.filters import NONE, Filters
 from townsquare.serve.keys import Keys
 from townsquare.serve.opinions import Opinion
 from townsquare.serve.server import Server, listen
+from townsquare.serve.tally import Tally
+from townsquare.square import Square
 
 MODEL = "chat"
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
@@ -133,13 +135,30 @@ def looked_up(name: str) -> dict[str, Any]:
             "models_that_saw_them": {"chat": 3} if name == "@ana" else {}, "takedowns": []}  # fmt: skip
 
 
+class NoLedger(Tally):
+    """Counts, and records nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Square(Path("/nonexistent"), {}))
+
+    def record(self) -> None:
+        pass
+
+
 @contextlib.contextmanager
-def serving(assistant: Answering, facts: Facts | None = None, keys: Keys | None = None) -> Iterator[str]:
+def serving(
+    assistant: Answering,
+    facts: Facts | None = None,
+    keys: Keys | None = None,
+    *,
+    overview: Overview = lambda: {"square": "town", "at": "2026-03-12T08:00:00+00:00", "broken": "row 3 was altered"},
+    tally: Tally | None = None,
+) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:40123, as long as the block runs."""
     known = facts or facts_of("Town Forum Ltd")
     none = Keys("sqlite://", Path("/nonexistent/keys.sqlite"))
     with listen("127.0.0.1", 0) as listening, contextlib.closing(Desk(assistant)) as desk:
-        server = Server(make_app(desk, lambda: known, keys or none, looked_up))
+        server = Server(make_app(desk, lambda: known, keys or none, Office(looked_up, overview, tally or NoLedger())))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

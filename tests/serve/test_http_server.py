@@ -93,7 +93,7 @@ def pause(number):
     time.sleep(0.05)
 slow.pause = pause
 Assistant.open = classmethod(lambda cls, square, config: slow)
-serve(Square.create(sys.argv[1]), ServeConfig(port=0), dict)
+serve(Square.create(sys.argv[1]), ServeConfig(port=0), dict, dict)
 print("ended", flush=True)
 """
 

@@ -75,7 +75,13 @@ def test_every_file_of_the_page_is_served() -> None:
             reply = httpx.get(f"{address}/page/{name}")
             assert reply.headers["content-type"].partition(";")[0] == kind
             assert reply.content == PAGE.joinpath(name).read_bytes()
-    assert {path.name for path in PAGE.iterdir()} == {"index.html", "about.html", *PAGE_FILES}
+    assert {path.name for path in PAGE.iterdir()} == {
+        "index.html",
+        "about.html",
+        "owner.html",
+        "owner_now.html",
+        *PAGE_FILES,
+    }
 
 
 def test_a_square_without_grants_says_so() -> None:

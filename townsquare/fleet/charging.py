@@ -21,11 +21,15 @@ def charge(square: Square) -> int:
     """
     with Ledger.open(square) as ledger:
         known = book_of(ledger.entries()).usage
-        rows = [row for log in logs(square) for row in usage_of(square, log)]
-        changed = [row for row in rows if known.get(key_of(row)) != row]
+        changed = [row for row in usage_now(square) if known.get(key_of(row)) != row]
         for row in changed:
             ledger.append("run_usage", row)
     return len(changed)
+
+
+def usage_now(square: Square) -> list[Usage]:
+    """What all runs have used so far, as their logs say; `charge` records it."""
+    return [row for log in logs(square) for row in usage_of(square, log)]
 
 
 def key_of(row: Usage) -> tuple[str, str, int, str]:

@@ -20,6 +20,7 @@ from townsquare.serve.guard import Guard, refusal
 from townsquare.serve.keys import Keys
 from townsquare.serve.meters import CONTENT_TYPE, Meters
 from townsquare.serve.openai_shapes import Judgement, RequestError
+from townsquare.serve.tally import Tally
 from townsquare.serve.v1 import GoneError, Till, add_v1, as_request_error, body_of
 
 LONGEST_UID = 2048
@@ -31,9 +32,11 @@ PAGE_FILES = {
     "server.js": "text/javascript",
     "keep.js": "text/javascript",
     "about.js": "text/javascript",
+    "owner.js": "text/javascript",
 }
 
 Look = Callable[[str], dict[str, Any]]
+Overview = Callable[[], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +58,28 @@ class Facts:
         return tuple(dict.fromkeys(grant.grantor for grant in self.grants))
 
 
-def make_app(desk: Desk, facts: Callable[[], Facts], keys: Keys, look: Look) -> FastAPI:
-    """The application. `facts` is asked anew for every page; `look` tells where somebody's posts stand.
+@dataclasses.dataclass(frozen=True)
+class Office:
+    """What the server is told by stages after it, and what it tells the ledger."""
 
-    The caller closes the desk and the keys.
-    """
+    look: Look
+    """Where a post's or somebody's posts stand, in figures and ids."""
+    overview: Overview
+    """What the owner's page shows (report.owner)."""
+    tally: Tally
+
+
+def make_app(desk: Desk, facts: Callable[[], Facts], keys: Keys, office: Office) -> FastAPI:
+    """The application. `facts` is asked anew for every page. The caller closes the desk and the keys."""
     meters = Meters()
     app = FastAPI(title="townsquare", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, keys=keys, meters=meters)
     _handle_errors(app)
-    add_v1(app, desk, Till(keys, meters))
-    _add_posts(app, desk, look)
+    add_v1(app, desk, Till(keys, meters, office.tally))
+    _add_posts(app, desk, office.look)
     _add_health(app, desk, meters)
     _add_page(app, desk, facts)
+    _add_owner(app, office.overview)
     return app
 
 
@@ -143,6 +155,42 @@ def _add_page(app: FastAPI, desk: Desk, facts: Callable[[], Facts]) -> None:
         if name not in files:
             raise HTTPException(404)
         return Response(files[name], media_type=PAGE_FILES[name])
+
+
+def _add_owner(app: FastAPI, overview: Overview) -> None:
+    """The owner's page: an empty frame, which anybody may load, and what stands in it, which wants the scope."""
+    folder = resources.files("townsquare.serve").joinpath("page")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"hours": _hours, "usd": _usd, "lasting": _lasting, "times": _times}
+    frame = folder.joinpath("owner.html").read_text(encoding="utf-8")
+    inside = environment.from_string(folder.joinpath("owner_now.html").read_text(encoding="utf-8"))
+
+    @app.get("/owner")
+    async def owner() -> Response:
+        return HTMLResponse(frame)
+
+    @app.get("/owner/now")
+    async def now() -> Response:
+        return HTMLResponse(inside.render(await run_in_threadpool(overview)))
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:,.1f}" if abs(value) >= 0.1 else "< 0.1"
+
+
+def _usd(value: float) -> str:
+    return f"${value:,.0f}"
+
+
+def _lasting(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.1f} s"
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}" if count else ""
 
 
 def _handle_errors(app: FastAPI) -> None:

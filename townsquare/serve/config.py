@@ -7,8 +7,9 @@ import dataclasses
 from townsquare.errors import ConfigError
 from townsquare.model.chat import GROUNDED_POSTS
 
-SCOPES = ("chat", "posts", "metrics")
-"""chat: ask, and say what one thinks of an answer; posts: open cited posts and look people up; metrics: /metrics."""
+SCOPES = ("chat", "posts", "metrics", "owner")
+"""chat: ask, and say what one thinks of an answer; posts: open cited posts and look people up; metrics: /metrics;
+owner: /owner."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Limits:
     """What a new key may do."""
 
     scopes: tuple[str, ...] = ("chat", "posts")
-    """What it is for: chat, posts, metrics."""
+    """What it is for: chat, posts, metrics, owner."""
     days: int = 365
     """Days until it expires."""
     requests_per_minute: int = 60
@@ -39,7 +40,7 @@ class Limits:
     def __post_init__(self) -> None:
         if not self.scopes or set(self.scopes) - set(SCOPES):
             raise ConfigError(
-                f"scopes cannot be {', '.join(self.scopes) or 'none'}", remedy="Scopes: chat, posts, metrics."
+                f"scopes cannot be {', '.join(self.scopes) or 'none'}", remedy="Scopes: " + ", ".join(SCOPES) + "."
             )
         for name, most in (("days", 3650), ("requests_per_minute", 1_000_000), ("tokens_per_day", 10**15)):
             if not 1 <= getattr(self, name) <= most:

@@ -37,9 +37,9 @@ HEADERS = {
 log = logging.getLogger("townsquare.serve")
 
 
-FREE = frozenset({"/", "/about", "/healthz", "/readyz"})
+FREE = frozenset({"/", "/about", "/owner", "/healthz", "/readyz"})
 """What anybody may ask who reaches the server, beside the page's own files: it holds no post."""
-SCOPES = {"/posts": "posts", "/lookup": "posts", "/metrics": "metrics"}
+SCOPES = {"/posts": "posts", "/lookup": "posts", "/metrics": "metrics", "/owner/now": "owner"}
 """The scope that an address needs; all others need `chat`."""
 COUNTED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/feedback"})
 REFUSALS = {

@@ -24,6 +24,7 @@ from townsquare.ingest.run import run as ingest
 from townsquare.model.chat import Turn
 from townsquare.serve import index
 from townsquare.serve.answers import Answer, Citation
+from townsquare.serve.tally import Tally
 from townsquare.square import Square
 
 LONGEST = {"x": 280, "bsky": 300, "masto": 500}
@@ -82,6 +83,9 @@ def reply(square: Square, assistant: Answering, path: Path, handle: str) -> Repl
     chain = _chain(posts, asking)
     turns = [_turn(post, handle) for post in chain if post["uid"] not in will and post["text"]]
     answer = assistant.answer(turns)
+    tally = Tally(square)
+    tally.count(answer)
+    tally.record()
     text, cited = _fitting(answer, LONGEST.get(asking["network"], min(LONGEST.values())))
     left_out = tuple((post["uid"], will[post["uid"]]) for post in chain if post["uid"] in will)
     return Reply(asking["uid"], text, None, cited, left_out, answer.found, answer.as_of)

@@ -16,11 +16,12 @@ from townsquare import receipts
 from townsquare.consent.gate import today
 from townsquare.consent.grants import read_grants
 from townsquare.errors import ConfigError, StaleError
-from townsquare.serve.api import Facts, Look, make_app
+from townsquare.serve.api import Facts, Look, Office, Overview, make_app
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.desk import Desk
 from townsquare.serve.guard import is_loopback
 from townsquare.serve.keys import Keys
+from townsquare.serve.tally import Tally
 from townsquare.square import Square
 from townsquare.town.tables import read_questions
 
@@ -28,21 +29,23 @@ EXAMPLES = 3
 GRACE_SECONDS = 30  # answers under way may end before they are cut off
 
 
-def serve(square: Square, config: ServeConfig, look: Look) -> None:
+def serve(square: Square, config: ServeConfig, look: Look, overview: Overview) -> None:
     """Answer over HTTP until Ctrl-C or SIGTERM; answers under way then end. Prints where it listens.
 
-    `look` tells where a post or an author stands, in figures and ids.
+    `look` tells where a post or an author stands, in figures and ids; `overview` what the owner's page shows.
 
     Raises ConfigError for an address that is taken, or that others reach while there are no keys, and what
     opening the assistant raises.
     """
     from townsquare.serve.assistant import Assistant
 
+    tally = Tally(square)
     with (
         contextlib.closing(Keys.open(square)) as keys,
         listen(config.host, config.port, keyed=keys.required) as listening,
         contextlib.closing(Assistant.open(square, config)) as assistant,
         contextlib.closing(Desk(assistant)) as desk,
+        tally.recording(),
     ):
         host, port = listening.getsockname()[:2]
         where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -50,7 +53,8 @@ def serve(square: Square, config: ServeConfig, look: Look) -> None:
             f"{assistant.engine.name} answers at {where}/ and, for programs, {where}/v1. Ctrl-C stops it.", flush=True
         )
         questions = examples(square)
-        Server(make_app(desk, lambda: facts(square, questions), keys, look)).run(sockets=[listening])
+        app = make_app(desk, lambda: facts(square, questions), keys, Office(look, overview, tally))
+        Server(app).run(sockets=[listening])
 
 
 def listen(host: str, port: int, *, keyed: bool = False) -> socket.socket:

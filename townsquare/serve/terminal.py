@@ -10,13 +10,18 @@ from townsquare.serve.answers import Answer, Citation
 from townsquare.serve.assistant import Assistant
 from townsquare.serve.config import ServeConfig
 from townsquare.serve.filters import NONE, Filters
+from townsquare.serve.tally import Tally
 from townsquare.square import Square
 
 
 def ask(square: Square, config: ServeConfig, question: str, filters: Filters = NONE) -> Answer:
     """Answer one question. Raises StaleError without an index or model, EngineError, InputError."""
     with Assistant.open(square, config) as assistant:
-        return assistant.answer([("user", question)], filters=filters)
+        answer = assistant.answer([("user", question)], filters=filters)
+    tally = Tally(square)
+    tally.count(answer)
+    tally.record()
+    return answer
 
 
 def show_answer(answer: Answer, console: Console) -> None:
@@ -29,13 +34,15 @@ def chat(square: Square, config: ServeConfig, filters: Filters = NONE) -> None:
     """Talk until the end of input (Ctrl-D). Raises as `ask` does."""
     console = Console()
     turns: list[Turn] = []
-    with Assistant.open(square, config) as assistant:
+    tally = Tally(square)
+    with tally.recording(), Assistant.open(square, config) as assistant:
         console.print("Ask about the posts. Ctrl-D ends.", style="dim")
         while (line := _read(console)) is not None:
             if not line.strip():
                 continue
             turns.append(("user", line))
             answer = _speak(assistant, turns, filters, console)
+            tally.count(answer)
             turns.append(("assistant", answer.text))
 
 

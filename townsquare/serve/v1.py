@@ -30,6 +30,7 @@ from townsquare.serve.openai_shapes import (
     EmbeddingRequest,
     RequestError,
 )
+from townsquare.serve.tally import Tally
 
 MOST_BODY_BYTES = 1 << 20
 MOST_BODY_SECONDS = 30.0
@@ -108,6 +109,7 @@ class Till:
 
     keys: Keys
     meters: Meters
+    tally: Tally
 
     async def metered(self, pieces: Pieces, key: str) -> Pieces:
         """The same pieces. A reader that leaves before the end pays for what it was sent."""
@@ -118,6 +120,7 @@ class Till:
                     if isinstance(piece, Answer):
                         answer = piece
                         self.meters.answer(answer)
+                        self.tally.count(answer, key)
                     else:
                         sent += len(piece)
                     yield piece

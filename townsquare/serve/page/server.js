@@ -87,3 +87,10 @@ export async function judge(judgement) {
   const response = await request("/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body });
   if (!response.ok) throw await refused(response);
 }
+
+/** What the owner's page shows now, as HTML. */
+export async function overview() {
+  const response = await request("/owner/now");
+  if (!response.ok) throw await refused(response);
+  return response.text();
+}
